@@ -1,0 +1,94 @@
+# make demo    a model from a notebook, served, on a fresh machine with only Python, git and make
+# make test    everything that must hold before a commit lands; what .ci/run calls
+# The rest is listed by `make help`. GNU Make 3.81 (macOS) is enough. On Windows: CONTRIBUTING.md has the plain commands.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# more arguments for pytest: make pytest PYTEST_ARGS="-k bundle -x"
+PYTEST_ARGS ?=
+
+BIN  := $(VENV)/bin
+DEMO := nbs/tutorials/01_first_model.ipynb
+# what was installed for another settings.ini or other constraints is installed anew
+KEY  := $(shell cat settings.ini setup.py pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+FOR_DEMO := $(VENV)/.for-demo-$(KEY)
+FOR_TEST := $(VENV)/.for-test-$(KEY)
+
+# a developer's own store, keys and settings take no part in tests, and are not changed by them
+OWN_HOME = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && trap 'exit 130' INT TERM && \
+	MLSHIP_HOME="$$home" && export MLSHIP_HOME && unset MLSHIP_STORE IN_TEST &&
+
+# what is installed: in variables, because a comma would end an argument of $(call)
+ALL  := .[all,dev]
+SOME := .[notebook,sklearn]
+
+# uv is quicker where it is there; where it cannot reach what pip can, pip does it
+define install
+	@echo "== installing $(1) into $(VENV)"
+	@if command -v uv >/dev/null 2>&1 && uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '$(1)'; then :; \
+	else $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
+endef
+
+.PHONY: help demo test check lint nbtest pytest tutorials export docs bench constraints clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	{ echo "mlship needs Python 3.10 or newer; '$(PYTHON)' is not. Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+$(FOR_TEST): | $(BIN)/python
+	$(call install,$(ALL))
+	@rm -f $(VENV)/.for-*; touch $@ $(FOR_DEMO)
+
+$(FOR_DEMO): | $(BIN)/python
+	$(call install,$(SOME))
+	@rm -f $(VENV)/.for-*; touch $@
+
+# In a terminal the server gets a process group of its own (set -m), so that Ctrl-C reaches it and not make, which
+# would end with an error; what it ends with then (0, or 130 for "interrupted") is fine.
+demo: $(FOR_DEMO)  ## run the first tutorial, ship its model, serve it (Ctrl-C ends it)
+	@if [ -t 0 ]; then set -m; $(BIN)/mlship serve $(DEMO); rc=$$?; [ $$rc -eq 130 ] || exit $$rc; \
+	else exec $(BIN)/mlship serve $(DEMO); fi
+
+test: check lint nbtest pytest tutorials  ## all of the following, up to tutorials
+
+check: $(FOR_TEST)  ## the package and the README are what the notebooks say
+	@echo "== check"; $(BIN)/python tests/check_generated.py
+
+lint: $(FOR_TEST)  ## ruff, on the notebooks' code too
+	@echo "== lint"; $(BIN)/ruff check --no-cache .
+
+nbtest: $(FOR_TEST)  ## the asserts in the notebooks that make the package (nbdev-test)
+	@echo "== nbtest"; $(OWN_HOME) $(BIN)/nbdev-test nbs --n-workers 2
+
+pytest: $(FOR_TEST)  ## what crosses modules
+	@echo "== pytest"; $(OWN_HOME) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+tutorials: $(FOR_TEST)  ## the tutorials, as notebooks, in a real kernel (nbval)
+	@echo "== tutorials"; if ls nbs/tutorials/*.ipynb >/dev/null 2>&1; then \
+	$(OWN_HOME) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
+		-p no:cacheprovider nbs/tutorials; \
+	else echo "SKIPPED: there is no notebook in nbs/tutorials"; fi
+
+export: $(FOR_TEST)  ## write mlship/ from the notebooks
+	@$(BIN)/nbdev-export
+
+docs: export  ## write mlship/ and README.md from the notebooks
+	@$(BIN)/python tests/check_generated.py --write-readme
+
+bench: $(FOR_TEST)  ## run every benchmark; each says where it writes its table
+	@found=; for f in benchmarks/*.py; do [ -e "$$f" ] || continue; found=1; \
+	echo "== $$f"; ( $(OWN_HOME) $(BIN)/python "$$f" ) || exit 1; done; \
+	[ -n "$$found" ] || echo "SKIPPED: there is no benchmark yet"
+
+constraints: $(FOR_TEST)  ## find today's versions for tests, on Python 3.10 and newer (needs uv)
+	@$(BIN)/python tests/check_generated.py --write-constraints
+
+clean:  ## remove what was built or cached; .venv stays
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name .venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -print | xargs rm -rf
