@@ -1,0 +1,25 @@
+"""What every test shares: a store, keys and settings of their own, gone afterwards."""
+import os
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+# before any test imports mlship: a developer's own home takes no part, and is not changed
+HOME = tempfile.mkdtemp(prefix="mlship-test-")
+os.environ["MLSHIP_HOME"] = HOME
+for name in ("MLSHIP_STORE", "IN_TEST"):
+    os.environ.pop(name, None)
+
+
+def pytest_unconfigure(config):
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(config, items):
+    if sys.platform.startswith("linux"):
+        return
+    for item in items:
+        if item.get_closest_marker("linux"):
+            item.add_marker(pytest.mark.skip(reason="needs Linux"))
