@@ -6,9 +6,9 @@
 __all__ = ['MAX_PROBLEMS', 'ABSENT', 'Problem', 'show', 'refuse', 'check_value', 'check_column', 'check_shaped', 'to_array',
            'missing', 'to_series', 'Batch', 'build', 'decode_rows', 'decode_columns', 'check_any']
 
-# %% ../nbs/03_inputs.ipynb #9dfc958c
+# %% ../nbs/03_inputs.ipynb #8550d872
 import datetime as dt, json, math, sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 import numpy as np
 from .core import BadInput
@@ -277,7 +277,7 @@ def _plain(field, values):
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     return [missing(field) if is_missing(v) else v for v in values]
 
-# %% ../nbs/03_inputs.ipynb #db61c48b
+# %% ../nbs/03_inputs.ipynb #40441e7c
 def _finish(signature, columns, n, problems, ignored=0):
     if problems: refuse([p for _, p in sorted(problems, key=lambda ip: ip[0])])
     return Batch(build(signature, columns, n), n, columns, ignored)
@@ -296,7 +296,7 @@ def decode_rows(signature: Signature,   # of the model
     single = signature.inputs[0] if len(signature.inputs) == 1 and not signature.by_name else None
     if isinstance(rows, np.ndarray) and not single: rows = rows.tolist()
     if single and signature.names and n and not isinstance(rows, np.ndarray) and dict in set(map(type, rows)):
-        rows, ignored = _order(signature.names, rows, path, problems, extra)
+        rows, ignored = _order(signature.names, single, rows, path, problems, extra)
         if problems: return _finish(signature, {}, n, problems)
     else: ignored = 0
     if single and single.shape:
@@ -304,21 +304,22 @@ def decode_rows(signature: Signature,   # of the model
         return _finish(signature, {single.name: check_shaped(single, rows, path, problems, signature.names)}, n, problems, ignored)
     if single: return _finish(signature, {single.name: check_column(single, rows, path, problems)}, n, problems)
     columns, ignored = _transpose(signature, rows, path, problems, extra)
-    if problems: return _finish(signature, {}, n, problems)
-    return decode_columns(signature, columns, n, path=lambda name: lambda i: _at(path(i), name), ignored=ignored)
+    if not columns: return _finish(signature, {}, n, problems)
+    return decode_columns(signature, columns, n, path=lambda name: lambda i: _at(path(i), name), ignored=ignored,
+                          problems=problems)
 
 
 def decode_columns(signature: Signature,  # of the model
                    columns: dict,         # field name -> list or array, all names present
                    n: int,                # rows
                    *, path=None,          # name -> (row -> where)
-                   ignored: int = 0) -> Batch:
+                   ignored: int = 0, problems=()) -> Batch:   # problems: what is known to be wrong already
     "Check columns and turn them into the model's own container."
     path = path or (lambda name: lambda i: f"{_at('inputs', name)}[{i}]")
-    out, problems = {}, []
+    out, known, problems = {}, list(problems), []
     for f in signature.inputs:
         values, mine = columns[f.name], []
-        if f.optional and not isinstance(values, np.ndarray):
+        if (f.optional or known) and not isinstance(values, np.ndarray):
             there = [i for i, v in enumerate(values) if v is not ABSENT]
             where = path(f.name)
             checked = check_any(f, [values[i] for i in there], lambda i, where=where, there=there: where(there[i]), mine)
@@ -326,7 +327,7 @@ def decode_columns(signature: Signature,  # of the model
             for i, v in zip(there, checked if checked is not None else ()): out[f.name][i] = v
         else: out[f.name] = check_any(f, values, path(f.name), mine)
         problems += mine
-    return _finish(signature, out, n, problems, ignored)
+    return _finish(signature, out, n, problems + known, ignored)
 
 
 def check_any(field: Field, values, path, problems: list):
@@ -341,7 +342,7 @@ def _row_words(signature):
     return signature.inputs[0].expected if len(signature.inputs) == 1 else f"list of {len(signature.inputs)} values"
 
 
-def _order(names, rows, path, problems, extra):
+def _order(names, field, rows, path, problems, extra):
     "Records for an array with known column names, as lists in the array's order."
     out, ignored, known = [], 0, set(names)
     for i, row in enumerate(rows):
@@ -352,6 +353,12 @@ def _order(names, rows, path, problems, extra):
         ignored += len(unknown)
         if extra == "refuse": problems += [(i, Problem(_at(path(i), k), "is not known to this model", f"only {len(names)} fields: {', '.join(names[:5])} …", show(row[k]))) for k in unknown]
         out.append([row.get(k) for k in names])
+        if problems:   # rows will not be looked at as a whole then: look at what this one has
+            one, there = replace(field, shape=()), [k for k in names if k in row]
+            found = []
+            _slow(one, [row[k] for k in there], lambda j, i=i, there=there: _at(path(i), there[j]), found)
+            problems += [(i, p) for _, p in found]
+        if len(problems) > 5 * MAX_PROBLEMS: break
     return out, ignored
 
 
@@ -369,7 +376,7 @@ def _transpose(signature, rows, path, problems, extra):
                 unknown = [k for k in r if k not in known]
                 ignored += len(unknown)
                 if extra == "refuse": problems += [(i, Problem(_at(path(i), k), "is not known to this model", f"only {', '.join(names[:8])}{' …' if len(names) > 8 else ''}", show(r[k]))) for k in unknown]
-        return {f.name: [r.get(f.name, ABSENT if f.optional else None) for r in rows] for f in fields}, ignored
+        return {f.name: [r.get(f.name, ABSENT) for r in rows] for f in fields}, ignored
     for i, r in enumerate(rows):
         if not isinstance(r, list): problems.append((i, Problem(path(i), "is neither object nor list" if signature.by_name else "is no list", _row_words(signature), show(r))))
         elif len(r) != len(names): problems.append((i, Problem(path(i), "has the wrong number of values", f"{len(names)} values: {', '.join(names[:6])}{' …' if len(names) > 6 else ''}", f"{len(r)} values")))
