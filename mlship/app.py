@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['create_app']
 
-# %% ../nbs/27_app.ipynb #cffcc263
+# %% ../nbs/27_app.ipynb #66768f6a
 import flask
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from .core import MlshipError, NotFound
 from .demo import docs_page, index_page, new_nonce, security_headers
 from .openapi import openapi
 from .protocols import Request, Response, Service, TooLarge, error_response, handle
-from .ship import load
+from .shipping import load
 
 # %% ../nbs/27_app.ipynb #db58c31d
 def create_app(*refs,                  # refs or paths; the first one answers /predict
