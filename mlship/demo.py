@@ -11,20 +11,20 @@ from .bundle import LoadedModel
 from .card import render
 from .openapi import example_rows, openapi
 
-# %% ../nbs/26_demo.ipynb #e0c8d852
-def _pretty(value, wide=100) -> str:
-    "JSON with rows on a line of their own, so that 30 numbers do not become 30 lines."
+# %% ../nbs/26_demo.ipynb #95a8e1b2
+def _pretty(value, wide=88, indent=0) -> str:
+    "JSON for reading: what fits on a line stays on it, so that 30 numbers do not become 30 lines."
     text = json.dumps(value, ensure_ascii=False)
-    if len(text) <= wide or not isinstance(value, (dict, list)): return text
-    if isinstance(value, list) and value and all(not isinstance(v, (dict, list)) for v in value):
-        lines, line = [], ""
-        for item in (json.dumps(v, ensure_ascii=False) for v in value):
-            if line and len(line) + len(item) > wide: lines.append(line.rstrip()); line = ""
-            line += item + ", "
-        return "[" + "\n ".join([*lines, line.rstrip(", ")]) + "]"
-    pairs = [f"{json.dumps(k, ensure_ascii=False)}: {_pretty(v, wide - 2)}" for k, v in value.items()] if isinstance(value, dict) else [_pretty(v, wide - 2) for v in value]
+    if indent + len(text) <= wide or not isinstance(value, (dict, list)) or not value: return text
+    if isinstance(value, dict): items = [f"{json.dumps(k, ensure_ascii=False)}: {_pretty(v, wide, indent + 2)}" for k, v in value.items()]
+    else: items = [_pretty(v, wide, indent + 2) for v in value]
+    lines, line = [], ""
+    for item in items:
+        if line and ("\n" in item or "\n" in line or indent + len(line) + len(item) + 4 > wide): lines.append(line); line = ""
+        line += (" " if line else "") + item + ","
+    lines.append(line.rstrip(","))
     left, right = "{}" if isinstance(value, dict) else "[]"
-    return left + "\n" + ",\n".join(pairs) + "\n" + right
+    return "\n".join([left, *(" " * (indent + 2) + one for one in lines), " " * indent + right])
 
 
 def new_nonce() -> str:
@@ -42,10 +42,10 @@ def security_headers(nonce: str) -> dict:
 def index_page(models: "list[LoadedModel]", origin: str, nonce: str) -> str:
     "The page at `/`: the card, a request to send, the same from curl and Python."
     m = models[0]
-    body = {"inputs": example_rows(m)}
+    body = {"inputs": example_rows(m), **({"proba": True} if m.has_proba else {})}
     shell = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")
     return render("demo/index.html", page="try", nonce=nonce, card=m.bundle.card(most=10_000), origin=origin, predict_path="predict",
-                  example=_pretty(body), example_shell=shell, example_python=repr(body),
+                  example=_pretty(body, 60), example_shell=shell, example_python=repr(body),
                   others=[{"name": o.bundle.name, "version": o.bundle.version, "kind": o.bundle.manifest["kind"]} for o in models[1:]])
 
 
@@ -58,6 +58,6 @@ def docs_page(models: "list[LoadedModel]", nonce: str) -> str:
                 content = op["requestBody"]["content"]["application/json"]
                 schema = content["schema"]
                 if "$ref" in schema: schema = api["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
-                content |= {"example_text": _pretty(content.get("example", {})), "schema_text": _pretty(schema, 60)}
+                content |= {"example_text": _pretty(content.get("example", {}), 60), "schema_text": _pretty(schema, 60)}
             else: op["requestBody"] = None
     return render("demo/docs.html", page="docs", nonce=nonce, card=models[0].bundle.card(), api=api)

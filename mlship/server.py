@@ -57,7 +57,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/28_server.ipynb #04b30559
+# %% ../nbs/28_server.ipynb #312acdb9
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -84,6 +84,8 @@ def worker_app(settings_json: str):
             if reason is None: known.append(True)
             return reason
         app = create_app(*settings.refs, store=settings.store, strict=settings.strict, ready=ready)
+        for model in app.extensions["mlship"].models.values():   # the first call of a library is its slowest: before anybody waits
+            if rows := model.bundle.examples["rows"][:1]: model.predict_rows(rows)
     except BaseException as e:
         reason = str(e) if isinstance(e, MlshipError) else f"{type(e).__name__}: {e}"
         (Path(settings.run_folder)/f"failed-{os.getpid()}").write_text(reason, encoding="utf-8")

@@ -18,7 +18,8 @@ for (const form of document.querySelectorAll("form[data-ask]")) {
       const answer = await fetch(form.dataset.ask, {method: "POST", headers: {"content-type": "application/json"}, body: form.querySelector("textarea").value});
       const text = await answer.text();
       let shown = text;
-      try { shown = JSON.stringify(JSON.parse(text), null, 1); } catch { /* shown as it came */ }
+      try { shown = JSON.stringify(JSON.parse(text), null, 1).replace(/\[\s+([^\[\]{}]*?)\s+\]/g, (_, inner) => `[${inner.replace(/\s*\n\s*/g, " ")}]`); }
+      catch { /* shown as it came */ }
       out.textContent = shown;
       out.classList.toggle("bad", !answer.ok);
       note.textContent = `${answer.status} in ${(performance.now() - started).toFixed(1)} ms`;
