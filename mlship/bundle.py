@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['FORMAT', 'made_with', 'Draft', 'check_path', 'Bundle', 'open_bundle', 'LoadedModel']
 
-# %% ../nbs/08_bundle.ipynb #5523532a
-import json, os, platform, sys
+# %% ../nbs/08_bundle.ipynb #1ac671d5
+import json, os, platform, sys, threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from .card import MOST_INPUTS, card, render
-from .core import Damaged, MlshipError, ModelFailed, ModelRefused, NotFound, Untrusted, UsageError, sha256, sync_folder, write_atomic, write_file
+from .core import Damaged, MissingExtra, MlshipError, ModelFailed, ModelRefused, NotFound, Untrusted, UsageError, sha256, sync_folder, write_atomic, write_file
 from .freeze import closure, thaw
-from .inputs import decode_rows
+from .inputs import Batch, decode_rows
 from .keys import PublicKey, key_id, sign, verify
 from .model import adapter
+from .plan import Declined, Plan, load_plan
 from .schema import Signature
 
 # %% ../nbs/08_bundle.ipynb #bc0d80ad
@@ -58,7 +59,7 @@ def check_path(path: str) -> str:
         raise Damaged(f"the bundle names a file {path!r}, which is outside of it or not plain", fix="do not use this bundle; get it again from whoever made it")
     return path
 
-# %% ../nbs/08_bundle.ipynb #ee2ac666
+# %% ../nbs/08_bundle.ipynb #d516ece4
 _get_again = "do not use it; ship it again, or get it again from whoever made it"
 
 
@@ -139,18 +140,29 @@ class Bundle:
         "Check everything, then bring the model back. Runs the bundle's code, if a trusted key signed it."
         self.verify()
         self.refuse_untrusted()
+        return LoadedModel(self, self._load_plan())
+
+    def _load_plan(self) -> "Plan | None":
+        "The plan, where there is one and this machine can run it."
+        if "plan/plan.json" not in self.manifest["files"]: return None
+        try: return load_plan(lambda file: self.read(f"plan/{file}"))
+        except MissingExtra: return None
+
+    def load_native(self) -> tuple:
+        "The model itself with its `before` and `after`, from checked bytes. Runs the bundle's code."
         code, kind = self.code, adapter(self.manifest["adapter"])
         read = lambda file: self.read(f"model/{file}")
         try:
             model = kind.load(read, code, self.folder/"code")
-            hooks = thaw(read("hooks.pkl"), code, self.folder/"code") if "model/hooks.pkl" in self.manifest["files"] else (None, None)
+            hooks = (None, None)
+            if "model/hooks.pkl" in self.manifest["files"]: hooks = thaw(read("hooks.pkl"), code, self.folder/"code")
+            return model, *hooks
         except MlshipError: raise
         except Exception as e:
             why = "\n".join(f"  {d}" for d in self.differences())
             lines = " ".join(f"'{r}'" for r in self.manifest["requirements"]["direct"])
             raise MlshipError(f"{self.ref} does not load here: {type(e).__name__}: {e}" + (f"\n{why}" if why else ""),
                               fix=f"pip install {lines}" if lines else "mlship show  tells what it was made with") from e
-        return LoadedModel(self, kind, model, *hooks)
 
     def card(self, most: int = MOST_INPUTS) -> dict:
         "The facts about this bundle, as plain values."
@@ -184,13 +196,37 @@ def open_bundle(folder: Path) -> Bundle:
     for path in manifest["files"]: check_path(path)
     return Bundle(folder, manifest, trust, key)
 
-# %% ../nbs/08_bundle.ipynb #b5c6c0cc
+# %% ../nbs/08_bundle.ipynb #dd4be64c
 class LoadedModel:
     "A bundle's model, ready to answer."
-    def __init__(self, bundle: Bundle, kind, model, before=None, after=None):
-        self.bundle, self.adapter, self.model, self.before, self.after = bundle, kind, model, before, after
+    def __init__(self, bundle: Bundle, plan: "Plan | None" = None):
+        self.bundle, self.plan, self.adapter = bundle, plan, adapter(bundle.manifest["adapter"])
         self.options, self.signature = bundle.manifest["options"], bundle.signature
         self.has_proba = bundle.manifest.get("proba", False)
+        self._native, self._lock = None, threading.Lock()
+        if plan is None or bundle.manifest.get("after"): self._load()
+
+    def _load(self):
+        with self._lock:
+            if self._native is None: self._native = self.bundle.load_native()
+        return self._native
+
+    @property
+    def model(self):
+        "The model itself, as the notebook had it. With a plan it is loaded when first needed."
+        return self._load()[0]
+    @property
+    def before(self): return self._load()[1]
+    @property
+    def after(self): return self._load()[2]
+
+    def answer(self, batch: Batch, proba: bool = False) -> tuple:
+        "Answers (and probabilities, or None) for a checked request: by the plan, or by the model where that declines."
+        if self.plan is not None:
+            try: values, p = self.plan.answer(batch.columns, batch.n, proba)
+            except Declined: pass
+            else: return (self._native[2](values) if self._native and self._native[2] is not None else values), p
+        return self.predict(batch.X), self.predict_proba(batch.X) if proba else None
 
     def predict(self, X):
         "Answers for a batch: what the model gives, through `before` and `after`."
@@ -208,9 +244,9 @@ class LoadedModel:
         "Answers for rows as a client sends them (checked; `BadInput` lists what is wrong)."
         return self.predict(decode_rows(self.signature, rows).X)
 
-    def guarded(self, method, X):
-        "Call `predict` or `predict_proba`, telling a refusal (ValueError, TypeError) from a failure."
-        try: return method(X)
+    def guarded(self, batch: Batch, proba: bool = False) -> tuple:
+        "`answer`, telling a refusal (ValueError, TypeError) from a failure."
+        try: return self.answer(batch, proba)
         except MlshipError: raise
         except (ValueError, TypeError) as e: raise ModelRefused(f"the model refused these rows: {e}") from e
         except Exception as e: raise ModelFailed("the model failed on these rows; the log has the details") from e

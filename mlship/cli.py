@@ -140,7 +140,7 @@ def serve(what, host, port, workers, params, name, strict, reload, allow_secrets
         console.print(f"ready in {seconds:.1f} s with {workers} worker{'s' if workers != 1 else ''}; Ctrl-C ends it", style="dim", markup=False)
     run_server(refs, host=host, port=port, workers=workers, store=store, strict=strict, reload=reload, on_start=on_start, on_ready=on_ready)
 
-# %% ../nbs/90_cli.ipynb #63eee1a8
+# %% ../nbs/90_cli.ipynb #2828eb5c
 def _complete_refs(incomplete):
     from mlship.store import Store
     try: return [n for n in Store().names() if n.startswith(incomplete)]
@@ -201,6 +201,10 @@ def show(ref, as_json, store):
     console.print(f"needs      {', '.join(c['requirements']) or 'nothing but mlship'}", markup=False)
     source = f"{p.get('notebook') or 'no notebook'}" + (f", git {p['git_commit'][:12]}{' with changes' if p.get('git_dirty') else ''}" if p.get("git_commit") else "")
     console.print(f"made       {c['created']} from {source}; Python {p.get('python')} on {p.get('platform')}", markup=False)
+    plan = b.manifest.get("plan", {"kind": "none", "why": "made before there were plans"})
+    speed = f", {plan['microseconds']:.0f} µs a row" if "microseconds" in plan else ""
+    served = {"none": "the model itself", "numpy": "a plan of NumPy steps", "trees": "a plan with a tree ensemble (ONNX Runtime)"}[plan["kind"]]
+    console.print(f"served by  {served}: {plan['why']}{speed}", markup=False)
     console.print(f"checked    {'in a fresh process: same answers' if b.manifest.get('checked') else 'not checked (check=False)'}", markup=False)
     console.print(f"folder     {b.folder}", markup=False)
     for d in b.differences(): console.print(f"note: {d}", style="yellow", markup=False)

@@ -6,9 +6,10 @@
 __all__ = ['MAX_PROBLEMS', 'ABSENT', 'Problem', 'show', 'refuse', 'check_value', 'check_column', 'check_shaped', 'to_array',
            'missing', 'to_series', 'Batch', 'build', 'decode_rows', 'decode_columns', 'check_any']
 
-# %% ../nbs/03_inputs.ipynb #8550d872
+# %% ../nbs/03_inputs.ipynb #1c22fbc5
 import datetime as dt, json, math, sys
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 import numpy as np
 from .core import BadInput
@@ -95,7 +96,7 @@ def check_value(field: Field,  # what is expected
     if field.type != "float64" and abs(f) > float(np.finfo(field.type).max): raise _Wrong(f"is too large for {field.type}")
     return f
 
-# %% ../nbs/03_inputs.ipynb #754a993c
+# %% ../nbs/03_inputs.ipynb #857a3bd0
 def _slow(field, values, path, problems):
     out = []
     for i, v in enumerate(values):
@@ -126,11 +127,12 @@ def _vector(field, values):
         low, high = field.bounds
         return a.astype(field.type) if low <= int(a.min()) and int(a.max()) <= high else None
     if a.dtype.kind in "iu": return a.astype(field.type) if max(abs(int(a.min())), abs(int(a.max()))) <= min(2**53, float(np.finfo(field.type).max)) else None
-    if field.nullable:
-        if np.isinf(a).any(): return None
-    elif not np.isfinite(a).all(): return None
-    limit = np.nanmax(np.abs(a)) if not np.isnan(a).all() else 0
+    limit = np.abs(a).max()                     # NaN when there is one, so one comparison finds both
+    if not limit < np.inf:
+        if not field.nullable or np.isinf(a).any(): return None
+        limit = 0 if np.isnan(a).all() else np.nanmax(np.abs(a))
     if not isinstance(values, np.ndarray) and int in kinds and limit >= 2**53: return None
+    if field.type == "float64": return a if a.dtype == np.float64 else a.astype(np.float64)
     return a.astype(field.type) if limit <= float(np.finfo(field.type).max) else None
 
 
@@ -217,7 +219,7 @@ def missing(field: Field):
     if field.missing_as == "none": return None
     return sys.modules["pandas"].NA if field.missing_as == "NA" else math.nan
 
-# %% ../nbs/03_inputs.ipynb #547fc27d
+# %% ../nbs/03_inputs.ipynb #0dc38380
 def to_series(field: Field, values):
     "Checked values as the pandas column that training had."
     pd = sys.modules.get("pandas") or __import__("pandas")
@@ -236,11 +238,16 @@ def to_series(field: Field, values):
 
 @dataclass
 class Batch:
-    "A checked request: what the model is called with, and what was seen on the way."
-    X: object           # in the signature's container
+    "A checked request: its columns, and on demand what the model is called with."
+    signature: Signature
+    columns: dict       # field name -> array or list, as checked
     n: int              # rows
-    columns: dict       # field name -> array or list, as checked (for monitoring)
     ignored: int = 0    # extra fields that were dropped
+
+    @cached_property
+    def X(self):
+        "The rows in the signature's container; a plan never asks for it."
+        return build(self.signature, self.columns, self.n)
 
 
 def build(signature: Signature,  # of the model
@@ -277,10 +284,10 @@ def _plain(field, values):
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     return [missing(field) if is_missing(v) else v for v in values]
 
-# %% ../nbs/03_inputs.ipynb #40441e7c
+# %% ../nbs/03_inputs.ipynb #86d02399
 def _finish(signature, columns, n, problems, ignored=0):
     if problems: refuse([p for _, p in sorted(problems, key=lambda ip: ip[0])])
-    return Batch(build(signature, columns, n), n, columns, ignored)
+    return Batch(signature, columns, n, ignored)
 
 
 def decode_rows(signature: Signature,   # of the model
@@ -300,7 +307,7 @@ def decode_rows(signature: Signature,   # of the model
         if problems: return _finish(signature, {}, n, problems)
     else: ignored = 0
     if single and single.shape:
-        if n == 0: return Batch(np.empty((0, *single.shape), single.type if single.is_number else object), 0, {})
+        if n == 0: rows = np.empty((0, *single.shape), single.type if single.is_number else object)
         return _finish(signature, {single.name: check_shaped(single, rows, path, problems, signature.names)}, n, problems, ignored)
     if single: return _finish(signature, {single.name: check_column(single, rows, path, problems)}, n, problems)
     columns, ignored = _transpose(signature, rows, path, problems, extra)

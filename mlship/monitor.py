@@ -8,7 +8,7 @@ __all__ = ['CONTENT_TYPE', 'Metrics']
 # %% ../nbs/23_monitor.ipynb #f777f5e0
 import os
 
-# %% ../nbs/23_monitor.ipynb #a877862e
+# %% ../nbs/23_monitor.ipynb #0f743146
 class Metrics:
     "The counters of one process; adds up all processes when asked."
     def __init__(self):
@@ -22,7 +22,14 @@ class Metrics:
         self.outside = p.Counter("mlship_values_outside_training", "Values that the training rows never had.", (*of, "field"), registry=self.registry)
         self.ignored = p.Counter("mlship_ignored_fields", "Fields that the model does not know, dropped from requests.", of, registry=self.registry)
         self.in_progress = p.Gauge("mlship_requests_in_progress", "Requests being answered now.", registry=self.registry, multiprocess_mode="livesum")
+        self._labelled = {}
         self.info = p.Gauge("mlship_model_info", "Models that are loaded (always 1).", (*of, "kind"), registry=self.registry, multiprocess_mode="max")
+
+    def of(self, counter, *labels):
+        "A counter's child for these labels; looking it up anew costs more than counting."
+        found = self._labelled.get((counter, labels))
+        if found is None: found = self._labelled[counter, labels] = getattr(self, counter).labels(*labels)
+        return found
 
     def text(self) -> bytes:
         "All numbers of all processes, in Prometheus' text format 0.0.4."

@@ -67,13 +67,13 @@ def make_profile(signature: Signature, batch: Batch) -> dict:
     "What training saw: rows, and each field."
     return {"rows": batch.n, "fields": {f.name: field_profile(f, batch.columns[f.name]) for f in signature.inputs if f.name in batch.columns}}
 
-# %% ../nbs/20_profile.ipynb #a5168bb0
+# %% ../nbs/20_profile.ipynb #b67bf30f
 def outside(profile: dict, signature: Signature, batch: Batch) -> "dict[str, int]":
     "How many values of each field lie outside what training saw (fields with none are left out)."
     found = {}
     for f in signature.inputs:
         mask = _outside_mask(profile["fields"].get(f.name), f, batch.columns.get(f.name))
-        if mask is not None and (count := int(np.sum(mask))): found[f.name] = count
+        if mask is not None and mask.any(): found[f.name] = int(mask.sum())
     return found
 
 
@@ -83,8 +83,11 @@ def _outside_mask(p, field, values):
     if "min" in p and field.is_number:
         if isinstance(values, np.ndarray): a = values
         else: a = np.array([math.nan if v is ABSENT or is_missing(v) else v for v in values], dtype="float64")
-        low, high = (np.array(p["min"]), np.array(p["max"])) if isinstance(p["min"], list) else (p["min"], p["max"])
-        with np.errstate(invalid="ignore"): return (a < low) | (a > high)
+        low, high = p["min"], p["max"]
+        if isinstance(low, list):
+            if "_limits" not in p: p["_limits"] = np.array(low), np.array(high)   # once, not for every request
+            low, high = p["_limits"]
+        return (a < low) | (a > high)     # comparisons with NaN are false, quietly
     return None
 
 

@@ -64,7 +64,7 @@ def dumps(value) -> bytes:
     "JSON: NumPy arrays as they are, NaN and infinities as null, int64 whole."
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
-# %% ../nbs/24_protocols.ipynb #4aa55941
+# %% ../nbs/24_protocols.ipynb #dcd3493a
 log = logging.getLogger("mlship")
 
 
@@ -97,15 +97,15 @@ class Service:
     def predict(self, model: LoadedModel, batch, proba: bool, prefix: str = "inputs") -> Prediction:
         "Ask a model; tells its refusal from its failure, and counts what training never had."
         labels = (model.bundle.name, str(model.bundle.version))
-        self.metrics.rows.labels(*labels).observe(batch.n)
-        if batch.ignored: self.metrics.ignored.labels(*labels).inc(batch.ignored)
+        self.metrics.of("rows", *labels).observe(batch.n)
+        if batch.ignored: self.metrics.of("ignored", *labels).inc(batch.ignored)
         if batch.n == 0: return Prediction([], [] if proba else None, 0)
         profile = model.bundle.profile
         if self.strict: refuse_outside(profile, model.signature, batch, prefix)
-        for name, count in outside(profile, model.signature, batch).items(): self.metrics.outside.labels(*labels, name).inc(count)
+        for name, count in outside(profile, model.signature, batch).items(): self.metrics.of("outside", *labels, name).inc(count)
         try:
-            values = answers(model.guarded(model.predict, batch.X), batch.n)
-            return Prediction(values, answers(model.guarded(model.predict_proba, batch.X), batch.n) if proba else None, batch.n)
+            values, p = model.guarded(batch, proba)
+            return Prediction(answers(values, batch.n), answers(p, batch.n) if proba else None, batch.n)
         except CannotShip as e: raise ModelFailed(f"the model's answer cannot be sent: {e.message}") from e
 
 # %% ../nbs/24_protocols.ipynb #4843d5f7
@@ -298,7 +298,7 @@ def error_response(e: MlshipError, protocol: str, request_id: str) -> Response:
     else: body = {"error": {"code": e.code, "message": e.message, **({"fix": e.fix} if e.fix and status != 500 else {}), **e.details}, "request_id": request_id}
     return Response(status, dumps(body))
 
-# %% ../nbs/24_protocols.ipynb #b4da6cd9
+# %% ../nbs/24_protocols.ipynb #2b806575
 _model_routes = (
     (re.compile(r"/models/(?P<name>[^/]+)/predict"), "native", native, "POST"),
     (re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer"), "v2", v2_infer, "POST"),
@@ -368,8 +368,8 @@ def handle(service: Service, request: Request) -> "Response | None":
     finally: service.metrics.in_progress.dec()
     if model is not None and method == "POST":
         labels = (model.bundle.name, str(model.bundle.version), protocol)
-        service.metrics.requests.labels(*labels, str(response.status)).inc()
-        service.metrics.seconds.labels(*labels).observe(time.perf_counter() - started)
+        service.metrics.of("requests", *labels, str(response.status)).inc()
+        service.metrics.of("seconds", *labels).observe(time.perf_counter() - started)
     return Response(response.status, response.body, response.content_type, {**response.headers, "X-Request-Id": request_id})
 
 

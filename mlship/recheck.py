@@ -48,7 +48,7 @@ def hide_all_but(distributions) -> dict:
     sys.meta_path[:] = [_Only(f, allowed, hidden) if not isinstance(f, type) or f.__name__ == "PathFinder" else f for f in sys.meta_path]
     return hidden
 
-# %% ../nbs/21_recheck.ipynb #2ab6458b
+# %% ../nbs/21_recheck.ipynb #0ccd1b1b
 def child(task_file: str, result_file: str):
     "Runs in the fresh process; the result says what happened, whatever happened."
     task = json.loads(Path(task_file).read_text(encoding="utf-8"))
@@ -58,6 +58,7 @@ def child(task_file: str, result_file: str):
         from mlship.inputs import decode_rows
         batch = decode_rows(model.signature, task["rows"])
         result["answers"] = to_list(answers(model.predict(batch.X), batch.n))
+        if model.plan: result["plan"] = to_list(answers(model.answer(batch)[0], batch.n))
         if model.has_proba: result["probabilities"] = to_list(answers(model.predict_proba(batch.X), batch.n))
     except BaseException as e:
         result = {"error": f"{type(e).__name__}: {e.message if isinstance(e, MlshipError) else e}", "traceback": traceback.format_exc()}
@@ -70,6 +71,7 @@ class Recheck:
     "What the fresh process said."
     answers: "list | None"
     probabilities: "list | None"
+    plan: "list | None"    # the plan's answers, where there is one
     error: str             # '' when it loaded and answered
     hidden: dict           # top-level modules it looked for that were not recorded -> their file
     seconds: float
@@ -93,4 +95,4 @@ def recheck(folder: Path,          # a finished bundle
         except FileNotFoundError: raise CannotShip(f"a fresh process that loads the model ended with exit code {done.code}: {done.err.decode(errors='replace')[-500:]}", fix="the model's code ends the process; take that out, or pass check=False") from None
     hidden = {}
     for name, at in r["hidden"].items(): hidden.setdefault(name.partition(".")[0], at)
-    return Recheck(r.get("answers"), r.get("probabilities"), r.get("error", ""), hidden, time.monotonic() - started)
+    return Recheck(r.get("answers"), r.get("probabilities"), r.get("plan"), r.get("error", ""), hidden, time.monotonic() - started)

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['Field', 'Signature', 'is_missing', 'values_field', 'column_field', 'infer', 'length', 'take']
 
-# %% ../nbs/02_schema.ipynb #ab991d0c
+# %% ../nbs/02_schema.ipynb #47f4604e
 import datetime as dt, math, sys
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 import numpy as np
 from .core import CannotShip, UsageError
 
-# %% ../nbs/02_schema.ipynb #643f6e91
+# %% ../nbs/02_schema.ipynb #a42fa120
 _integers = {f"{s}int{b}": ((0, 2**b - 1) if s else (-2**(b-1), 2**(b-1) - 1)) for s in ("", "u") for b in (8, 16, 32, 64)}
 _floats = ("float16", "float32", "float64")
 
@@ -29,11 +30,11 @@ class Field:
     ordered: bool = False            # whether those categories are ordered
     missing_as: str = "nan"          # what the model saw where a value was missing: nan, none or NA
 
-    @property
+    @cached_property   # asked for every value of every request
     def is_integer(self) -> bool: return self.type in _integers
-    @property
+    @cached_property
     def is_float(self) -> bool: return self.type in _floats
-    @property
+    @cached_property
     def is_number(self) -> bool: return self.is_integer or self.is_float
     @property
     def bounds(self) -> tuple: return _integers[self.type]
@@ -64,7 +65,7 @@ class Signature:
     classes: "tuple | None" = None  # a classifier's labels, in the order of its probabilities
     library: str = ""              # "pandas" when values came as a Series
 
-    @property
+    @cached_property
     def by_name(self) -> bool:
         "Are rows given as records (a field each), rather than as one value each?"
         return self.container in ("table", "columns", "records")

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Settings', 'PortTaken', 'check_port', 'worker_app', 'serve']
 
-# %% ../nbs/28_server.ipynb #2b46c38d
+# %% ../nbs/28_server.ipynb #2b36b926
 import contextlib, errno, json, os, signal, socket, tempfile, threading, time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from .core import MlshipError, UsageError
+from .inputs import decode_rows
 from .proc import alive
 from .store import Store, is_path
 
@@ -57,7 +58,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/28_server.ipynb #312acdb9
+# %% ../nbs/28_server.ipynb #28e261dd
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -85,7 +86,7 @@ def worker_app(settings_json: str):
             return reason
         app = create_app(*settings.refs, store=settings.store, strict=settings.strict, ready=ready)
         for model in app.extensions["mlship"].models.values():   # the first call of a library is its slowest: before anybody waits
-            if rows := model.bundle.examples["rows"][:1]: model.predict_rows(rows)
+            if rows := model.bundle.examples["rows"][:1]: model.answer(decode_rows(model.signature, rows), model.has_proba)
     except BaseException as e:
         reason = str(e) if isinstance(e, MlshipError) else f"{type(e).__name__}: {e}"
         (Path(settings.run_folder)/f"failed-{os.getpid()}").write_text(reason, encoding="utf-8")

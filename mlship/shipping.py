@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['TOLERANCE', 'rows_json', 'provenance', 'score', 'ship', 'load']
 
-# %% ../nbs/22_shipping.ipynb #80ab421d
+# %% ../nbs/22_shipping.ipynb #7c1f0b3b
 import inspect, json, os, platform, sys, warnings
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from .bundle import Bundle, LoadedModel, made_with
+from .compile import TOLERANCE as PLAN_TOLERANCE, Compiled, compile_plan
 from .core import BadInput, CannotShip, MlshipError, UsageError, check_name, utc_now
 from .freeze import freeze, origin, requirements as pinned
-from .inputs import decode_rows
+from .inputs import decode_columns, decode_rows
 from .model import find_adapter
 from .outputs import answers, differs, output_field, plain, side_by_side, to_list
 from .proc import run
@@ -70,7 +71,7 @@ def score(predicted,   # answers, one a row
     spread = ((t - t.mean()) ** 2).sum()
     return {"r2": float(1 - ((a - t) ** 2).sum() / spread)} if spread else {}
 
-# %% ../nbs/22_shipping.ipynb #b56e5731
+# %% ../nbs/22_shipping.ipynb #4e633679
 TOLERANCE = 1e-12   # a native model in another process gives the very same numbers
 
 
@@ -89,6 +90,7 @@ def ship(model,                    # anything that predicts: estimator, pipeline
          title: str = "",          # a readable name for the card and the page
          requirements=(),          # more libraries to record, if the model needs some that its code does not show
          allow_secrets: "bool | None" = None,  # take along what looks like a secret (else MLSHIP_ALLOW_SECRETS)
+         plan: bool = True,        # compile a fast form and use it where it is proven equal
          check: bool = True,       # load it in a fresh process and compare before it appears in the store
          store=None,               # a folder; None: the default store
          ) -> Bundle:              # its display in a notebook is a card
@@ -114,7 +116,7 @@ def ship(model,                    # anything that predicts: estimator, pipeline
     signature = replace(signature, outputs=outputs)
     if expected is not None: _compare_expected(expected, predicted, probabilities, signature, tolerance)
 
-    whole = _decoded(signature, rows_json(signature, X))
+    whole = _decoded(signature, X)
     sample = rows_json(signature, take(X, few))
     same_again = not differs(to_list(answers(runtime.predict(take(X, few)), len(few))), to_list(predicted if len(few) == n else _rows(predicted, few)), TOLERANCE)
     profile = make_profile(signature, whole)
@@ -127,13 +129,18 @@ def ship(model,                    # anything that predicts: estimator, pipeline
         frozen = adapter.save(model, lambda file, data: draft.write(f"model/{file}", data), allow_secrets)
         hooks = freeze((before, after), allow_secrets) if before is not None or after is not None else None
         if hooks: draft.write("model/hooks.pkl", hooks.data)
+        compiled = Compiled(None, {"kind": "none", "why": "plan=False"})
+        if plan: compiled = compile_plan(model, signature, whole.columns, whole.n, *_native_calls(adapter, model, before, description), before)
+        if compiled.plan:
+            for path, data in compiled.plan.files().items(): draft.write(f"plan/{path}", data)
         code, imports = {**frozen.code, **(hooks.code if hooks else {})}, set(frozen.imports | (hooks.imports if hooks else frozenset()))
         if signature.container == "table" or signature.library == "pandas": imports.add("pandas")
+        if compiled.report["kind"] == "trees": imports.add("onnxruntime")
         for path, data in code.items(): draft.write(f"code/{path}", data)
         draft.write("examples.json", json.dumps({"rows": kept, **kept_answers, "kind": str(examples).lower() if examples not in (True,) else "real"}, ensure_ascii=False))
         draft.write("profile.json", json.dumps(profile, ensure_ascii=False))
         manifest = {"name": name, "version": 0, "title": title, "notes": notes, "kind": description.kind, "adapter": adapter.name, "options": description.options,
-                    "proba": description.proba, "after": after is not None, "deterministic": same_again, "signature": signature.to_dict(), "metrics": {**{k: plain(v) for k, v in (metrics or {}).items()}, **scored},
+                    "proba": description.proba, "after": after is not None, "deterministic": same_again, "plan": compiled.report, "signature": signature.to_dict(), "metrics": {**{k: plain(v) for k, v in (metrics or {}).items()}, **scored},
                     "requirements": pinned(imports, requirements), "made_with": made_with(), "provenance": provenance(), "checked": False}
         if check: manifest = _checked(draft, manifest, imports, requirements, sample, _ask(runtime, signature, sample, description.proba), same_again)
         bundle = folder.add(draft, manifest)
@@ -141,7 +148,7 @@ def ship(model,                    # anything that predicts: estimator, pipeline
         with open(log, "a", encoding="utf-8") as f: f.write(json.dumps({"name": bundle.name, "version": bundle.version, "folder": str(bundle.folder)}) + "\n")
     return bundle
 
-# %% ../nbs/22_shipping.ipynb #7ff8391e
+# %% ../nbs/22_shipping.ipynb #27a1716c
 class _Here:
     "The live model, called as the bundle will be."
     def __init__(self, adapter, model, before, after, description):
@@ -154,6 +161,12 @@ class _Here:
         return y if self.after is None else self.after(y)
 
     def predict_proba(self, X): return self.adapter.predict_proba(self.model, self._ready(X), self.options)
+
+
+def _native_calls(adapter, model, before, description):
+    "The model alone, as a plan must answer: without `after`."
+    here = _Here(adapter, model, before, None, description)
+    return here.predict, here.predict_proba if description.proba else None
 
 
 def _named(signature, description):
@@ -170,10 +183,18 @@ def _why_not(given, before):
     return "pass X as the notebook passes it to predict, or the missing step as before="
 
 
-def _decoded(signature, rows):
-    try: return decode_rows(signature, rows)
+def _decoded(signature, X):
+    "All the rows as checked columns; numeric ones stay arrays, so that a million rows do not become lists."
+    def values(f):
+        col = X[f.name]
+        numeric = isinstance(col.dtype, np.dtype) and col.dtype.kind in "biuf"
+        return col.to_numpy() if numeric else [plain(v) for v in col]
+    try:
+        if signature.container == "table": return decode_columns(signature, {f.name: values(f) for f in signature.inputs}, len(X))
+        if isinstance(X, np.ndarray) and X.dtype.kind in "biuf": return decode_rows(signature, X)
+        return decode_rows(signature, rows_json(signature, X))
     except BadInput as e:
-        infinite = e.details["got"] == "null"   # a missing value would have made the field nullable, so this one was an infinity
+        infinite = e.details["got"] in ("null", "Infinity", "-Infinity")   # a missing value would have made the field nullable, so this one was an infinity
         raise CannotShip(f"these rows cannot be sent to a server as they are: {e.details['field'] + ': is infinite' if infinite else e.message}", fix="clean X (infinities, mixed types) before the model, or inside before=") from None
 
 
@@ -228,6 +249,8 @@ def _checked(draft, manifest, imports, also, rows, here, same_again):
         for what in ("answers", "probabilities"):
             if what in here and (table := side_by_side(("fresh process", "notebook"), getattr(there, what), here[what], TOLERANCE)):
                 raise CannotShip(f"in a fresh process the model gives other {what} than here:\n{table}", fix="something it depends on stayed in this process (a global changed later, a file, a random state); make it part of the model")
+        if there.plan is not None and (table := side_by_side(("plan", "notebook"), there.plan, here["answers"], PLAN_TOLERANCE)):
+            raise CannotShip(f"in a fresh process the plan gives other answers than the model:\n{table}", fix="report this as a bug; pass plan=False to ship without one")
     return {**manifest, "checked": True}
 
 # %% ../nbs/22_shipping.ipynb #72993abc
