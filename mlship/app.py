@@ -17,7 +17,7 @@ from .openapi import openapi
 from .protocols import Request, Response, Service, TooLarge, error_response, handle
 from .shipping import load
 
-# %% ../nbs/27_app.ipynb #f256b49c
+# %% ../nbs/27_app.ipynb #cbaca6ac
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -39,15 +39,15 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
     @app.get("/")
     def index():
         nonce = new_nonce()
-        return page(index_page(models, flask.request.host_url.rstrip("/"), nonce), nonce)
+        return page(index_page(list(service.models.values()), flask.request.host_url.rstrip("/"), nonce), nonce)
 
     @app.get("/docs")
     def docs():
         nonce = new_nonce()
-        return page(docs_page(models, nonce), nonce)
+        return page(docs_page(list(service.models.values()), nonce), nonce)
 
     @app.get("/openapi.json")
-    def openapi_json(): return flask.jsonify(openapi(models))
+    def openapi_json(): return flask.jsonify(openapi(list(service.models.values())))
 
     @app.route("/<path:path>", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], provide_automatic_options=False)
     def answer(path):

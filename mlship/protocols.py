@@ -64,7 +64,7 @@ def dumps(value) -> bytes:
     "JSON: NumPy arrays as they are, NaN and infinities as null, int64 whole."
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
-# %% ../nbs/24_protocols.ipynb #dcd3493a
+# %% ../nbs/24_protocols.ipynb #91fda370
 log = logging.getLogger("mlship")
 
 
@@ -86,6 +86,14 @@ class Service:
         self.default, self.strict, self.max_body, self.ready = models[0], strict, max_body, ready
         self.metrics = Metrics()
         for m in models: self.metrics.info.labels(m.bundle.name, str(m.bundle.version), m.bundle.manifest["kind"]).set(1)
+
+    def replace(self, new: LoadedModel):
+        "Serve another version of a model from now on; requests that have begun keep the one they have."
+        old = self.models[new.bundle.name]
+        self.models = {**self.models, new.bundle.name: new}
+        if self.default is old: self.default = new
+        self.metrics.info.labels(old.bundle.name, str(old.bundle.version), old.bundle.manifest["kind"]).set(0)
+        self.metrics.info.labels(new.bundle.name, str(new.bundle.version), new.bundle.manifest["kind"]).set(1)
 
     def find(self, name: str, version: "str | None" = None) -> LoadedModel:
         "A loaded model by name (and version), or `NotFound` with what there is."

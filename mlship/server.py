@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['Settings', 'PortTaken', 'check_port', 'worker_app', 'serve']
 
-# %% ../nbs/28_server.ipynb #2b36b926
-import contextlib, errno, json, os, signal, socket, tempfile, threading, time
+# %% ../nbs/28_server.ipynb #4b6ee26d
+import contextlib, errno, json, logging, os, signal, socket, tempfile, threading, time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from .core import MlshipError, UsageError
 from .inputs import decode_rows
 from .proc import alive
-from .store import Store, is_path
+from .release import replay
+from .store import Store, is_path, parse_ref
 
-# %% ../nbs/28_server.ipynb #dea9cedf
+# %% ../nbs/28_server.ipynb #9b3d11b0
 @dataclass(frozen=True)
 class Settings:
     "What a worker needs to know; travels to it as JSON."
@@ -25,7 +26,7 @@ class Settings:
     workers: int = 2
     store: "str | None" = None
     strict: bool = False
-    reload: bool = False        # serve a newer version, or a moved alias, when there is one
+    reload: bool = False        # serve a newer version when there is one; a moved alias is always followed
     run_folder: str = ""        # marks and counters of this server's processes
 
 
@@ -58,7 +59,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/28_server.ipynb #28e261dd
+# %% ../nbs/28_server.ipynb #2039f4bd
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -91,20 +92,51 @@ def worker_app(settings_json: str):
         reason = str(e) if isinstance(e, MlshipError) else f"{type(e).__name__}: {e}"
         (Path(settings.run_folder)/f"failed-{os.getpid()}").write_text(reason, encoding="utf-8")
         raise SystemExit(1) from None
+    threading.Thread(target=_follow, args=(app.extensions["mlship"], settings), daemon=True).start()
     (Path(settings.run_folder)/f"ready-{os.getpid()}").touch()
     return app.wsgi_app
 
 
 def _load_worker(settings_json, *_): return worker_app(settings_json)
 
-# %% ../nbs/28_server.ipynb #82c69454
+# %% ../nbs/28_server.ipynb #c6359e0b
+def _wanted(store, ref, reload):
+    "The version that a ref means now, or None where nothing is to follow."
+    r = parse_ref(ref)
+    if r.version: return None
+    version = store.aliases(r.name).get(r.alias or "prod")
+    if version is None and reload and not r.alias: version = (store.versions(r.name) or [None])[-1]
+    return version
+
+
+def _follow(service, settings, seconds=.5):
+    "Runs in each worker: looks where aliases point, and serves what they point to."
+    store, failed = Store(settings.store), set()
+    log = logging.getLogger("mlship")
+    while True:
+        time.sleep(seconds)
+        for ref in settings.refs:
+            if is_path(ref): continue
+            try: name, version = parse_ref(ref).name, _wanted(store, ref, settings.reload)
+            except OSError: continue
+            old = service.models[name]
+            if version in (None, old.bundle.version) or (name, version) in failed: continue
+            try:
+                new = store.open(f"{name}@{version}").load()
+                if wrong := replay(new, new).wrong: raise MlshipError(f"it answers {wrong} of its own examples otherwise than when it was shipped")
+                service.replace(new)
+            except Exception as e:
+                failed.add((name, version))
+                log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
+
+# %% ../nbs/28_server.ipynb #e4370577
 def serve(refs: "list[str]",           # refs or paths
           *, host: str = "127.0.0.1",  # loopback unless you say otherwise
           port: int = 8000,            # 0: any free one
           workers: int = 2,            # processes, each with the models in memory
           store=None,                  # a folder; None: the default store
           strict: bool = False,        # refuse values that training never had
-          reload: bool = False,        # follow new versions and moved aliases
+          reload: bool = False,        # follow new versions; a moved alias is always followed
           on_start=lambda bundles: None,          # called with the opened bundles
           on_ready=lambda url, seconds: None,     # called when all workers answer
           ):                           # returns when the server has ended
@@ -122,7 +154,7 @@ def serve(refs: "list[str]",           # refs or paths
         settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, strict, reload, run)
         granian = _granian(settings)
         failure = []
-        watcher = threading.Thread(target=_watch, args=(granian, settings, [(b.name, b.version) for b in bundles], failure, lambda url: on_ready(url, time.monotonic() - started)), daemon=True)
+        watcher = threading.Thread(target=_watch, args=(granian, settings, failure, lambda url: on_ready(url, time.monotonic() - started)), daemon=True)
         watcher.start()
         try: granian.serve(target_loader=partial(_load_worker, json.dumps(asdict(settings))), wrap_loader=False)
         except SystemExit as e:
@@ -138,20 +170,13 @@ def _granian(settings):
                    respawn_failed_workers=True, respawn_interval=.2, workers_kill_timeout=30, log_level=LogLevels.error, process_name=None)
 
 
-def _watch(granian, settings, serving, failure, on_ready):
-    "Runs beside Granian: tells when all are ready or one failed, and follows new versions."
-    told, store = False, Store(settings.store)
+def _watch(granian, settings, failure, on_ready):
+    "Runs beside Granian until all workers are ready or one has failed, and tells."
     while not granian.interrupt_signal:
-        time.sleep(.02 if not told else .5)
-        failed = _marks(settings.run_folder, "failed")
-        if failed and not told:
-            failure.append(failed[0].read_text(encoding="utf-8")); granian.signal_handler_interrupt(); return
-        if not told and _all_ready(settings) is None:
-            told = True
+        time.sleep(.02)
+        if failed := _marks(settings.run_folder, "failed"):
+            failure.append(failed[0].read_text(encoding="utf-8"))
+            return granian.signal_handler_interrupt()
+        if _all_ready(settings) is None:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            on_ready(f"http://{host}:{settings.port}")
-        if told and settings.reload and os.name != "nt":
-            now = []
-            with contextlib.suppress(MlshipError):
-                now = [(r.name, r.version) for r in (store.resolve(ref) for ref in settings.refs if not is_path(ref))]
-            if now and now != serving: serving = now; granian.signal_handler_reload()
+            return on_ready(f"http://{host}:{settings.port}")
