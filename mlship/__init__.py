@@ -5,10 +5,19 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/99_init.ipynb #35f4c4b1
+# %% ../nbs/99_init.ipynb #f6ff64ce
 import importlib as _importlib
 
-_where = {"ship": "shipping", "load": "shipping", "create_app": "app", "serve": "server", "Adapter": "model", "Description": "model", "Store": "store", "MlshipError": "core"}
+_where = {
+    "ship": "shipping",
+    "load": "shipping",
+    "create_app": "app",
+    "serve": "server",
+    "Adapter": "model",
+    "Description": "model",
+    "Store": "store",
+    "MlshipError": "core",
+}
 __all__ = ["__version__", *_where]
 
 

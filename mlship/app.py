@@ -17,7 +17,7 @@ from .openapi import openapi
 from .protocols import Request, Response, Service, TooLarge, error_response, handle
 from .shipping import load
 
-# %% ../nbs/27_app.ipynb #cbaca6ac
+# %% ../nbs/27_app.ipynb #e4166c65
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -32,9 +32,13 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
     app.config["MAX_CONTENT_LENGTH"] = max_body
     app.extensions["mlship"] = service
 
-    def send(r: Response): return flask.Response(r.body, r.status, {**r.headers, "X-Content-Type-Options": "nosniff"}, content_type=r.content_type)
+    def send(r: Response):
+        return flask.Response(
+            r.body, r.status, {**r.headers, "X-Content-Type-Options": "nosniff"}, content_type=r.content_type
+        )
 
-    def page(html, nonce): return flask.Response(html, headers=security_headers(nonce), content_type="text/html; charset=utf-8")
+    def page(html, nonce):
+        return flask.Response(html, headers=security_headers(nonce), content_type="text/html; charset=utf-8")
 
     @app.get("/")
     def index():
@@ -49,11 +53,17 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
     @app.get("/openapi.json")
     def openapi_json(): return flask.jsonify(openapi(list(service.models.values())))
 
-    @app.route("/<path:path>", methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"], provide_automatic_options=False)
+    @app.route(
+        "/<path:path>",
+        methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+        provide_automatic_options=False,
+    )
     def answer(path):
         asked = flask.request
         headers = {k.lower(): v for k, v in asked.headers.items()}
-        r = handle(service, Request(asked.method, asked.path, asked.args.to_dict(), headers, asked.get_data(cache=False)))
+        r = handle(
+            service, Request(asked.method, asked.path, asked.args.to_dict(), headers, asked.get_data(cache=False))
+        )
         if r is None: raise NotFound(f"there is nothing at {asked.path}", fix="GET /docs shows what there is")
         return send(r)
 
@@ -61,17 +71,28 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
     def refused(e): return send(error_response(e, "native", ""))
 
     @app.errorhandler(RequestEntityTooLarge)
-    def too_large(e): return send(error_response(TooLarge(f"the body is larger than the {max_body} bytes that are taken", fix="send fewer rows in a request"), "native", ""))
+    def too_large(e):
+        return send(
+            error_response(
+                TooLarge(
+                    f"the body is larger than the {max_body} bytes that are taken", fix="send fewer rows in a request"
+                ),
+                "native",
+                "",
+            )
+        )
 
     @app.errorhandler(HTTPException)
     def http(e):
         body = error_response(MlshipError(e.description or e.name), "native", "").body
-        return flask.Response(body, e.code, [(k, v) for k, v in e.get_headers() if k == "Allow"], content_type="application/json")
+        return flask.Response(
+            body, e.code, [(k, v) for k, v in e.get_headers() if k == "Allow"], content_type="application/json"
+        )
 
     app.wsgi_app = Front(app.wsgi_app, service)
     return app
 
-# %% ../nbs/27_app.ipynb #58930dd3
+# %% ../nbs/27_app.ipynb #6bfc3c30
 class _Headers:
     "Header look-up in a WSGI environment, as `Request.headers` wants it."
     __slots__ = ("environ",)
@@ -90,15 +111,30 @@ class Front:
 
     def __call__(self, environ, start_response):
         length = environ.get("CONTENT_LENGTH")
-        if environ["REQUEST_METHOD"] == "POST" and (not length or not length.isdigit() or int(length) > self.service.max_body):
+        if environ["REQUEST_METHOD"] == "POST" and (
+            not length or not length.isdigit() or int(length) > self.service.max_body
+        ):
             return self.wsgi_app(environ, start_response)
         query = environ.get("QUERY_STRING")
         body = environ["wsgi.input"].read(int(length)) if length and length.isdigit() else b""
-        r = handle(self.service, Request(environ["REQUEST_METHOD"], environ["PATH_INFO"], dict(parse_qsl(query, True)) if query else {}, _Headers(environ), body))
+        r = handle(
+            self.service,
+            Request(
+                environ["REQUEST_METHOD"],
+                environ["PATH_INFO"],
+                dict(parse_qsl(query, True)) if query else {},
+                _Headers(environ),
+                body,
+            ),
+        )
         if r is None:
             environ["wsgi.input"] = io.BytesIO(body)
             return self.wsgi_app(environ, start_response)
-        headers = [("Content-Type", r.content_type), ("Content-Length", str(len(r.body))), ("X-Content-Type-Options", "nosniff")]
+        headers = [
+            ("Content-Type", r.content_type),
+            ("Content-Length", str(len(r.body))),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
         headers += r.headers.items()
         start_response(_reasons.get(r.status) or str(r.status), headers)
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else r.body]

@@ -16,7 +16,7 @@ from .inputs import ABSENT, Batch, Problem, decode_columns, decode_rows, refuse
 from .outputs import to_list
 from .schema import Field, Signature, take
 
-# %% ../nbs/30_cells.ipynb #57b88de7
+# %% ../nbs/30_cells.ipynb #7f3bbe0f
 _whole = re.compile(r"[+-]?[0-9]+")
 _number = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|[+-]?inf(inity)?|nan", re.I)
 
@@ -34,13 +34,15 @@ def cell(field: Field,  # what the column is
         if not field.is_number: return text
         if _whole.fullmatch(text): return int(text)
         if not _number.fullmatch(text): return text
-        if field.is_integer and abs(float(text)) < 2**64:   # 3.0 is a whole number, 9007199254740993.5 only looks like one as a float
+        if (
+            field.is_integer and abs(float(text)) < 2**64
+        ):  # 3.0 is a whole number, 9007199254740993.5 only looks like one as a float
             exact = Decimal(text)
             return int(exact) if exact == int(exact) else text
         return float(text)
     except ValueError: return text   # no JSON, or thousands of digits
 
-# %% ../nbs/30_cells.ipynb #78327092
+# %% ../nbs/30_cells.ipynb #d855cda5
 def typed(field: Field,        # what the column is
           texts: "list[str]",  # its cells
           ):                   # array, or list of JSON values
@@ -50,17 +52,22 @@ def typed(field: Field,        # what the column is
         try: values = orjson.loads(f"[{','.join([t or 'null' for t in texts] if holes else texts)}]")
         except orjson.JSONDecodeError: values = ()
         kinds = set(map(type, values))
-        if len(values) == len(texts) and (not holes or values.count(None) == texts.count("")) and kinds <= ({int} if field.is_integer else {int, float, type(None)} if holes else {int, float}):
+        if (
+            len(values) == len(texts)
+            and (not holes or values.count(None) == texts.count(""))
+            and kinds <= ({int} if field.is_integer else {int, float, type(None)} if holes else {int, float})
+        ):
             try: a = np.array(values, dtype="int64" if field.is_integer else "float64")
             except OverflowError: return values   # beyond int64: the checks know what to do
             if field.is_integer or not (np.abs(a) >= 2**53).any(): return a
     return [cell(field, t) for t in texts]
 
-# %% ../nbs/30_cells.ipynb #984d7522
+# %% ../nbs/30_cells.ipynb #4f950a28
 @dataclass(frozen=True)
 class Plan:
     "Where the inputs stand in a table."
-    columns: tuple        # a position for each input (None: optional and not there), or for each number of the only input
+
+    columns: tuple  # a position for each input (None: optional and not there), or for each number of the only input
     spread: bool = False  # does the only input take several columns?
 
 
@@ -77,33 +84,60 @@ def plan(signature: Signature, names: "list[str]", what: str) -> Plan:
         if found: wanted = found[:1]
         elif len(names) == 1: return _by_position(names, 1, False, what) if first.is_number else Plan((0,))
         elif not size: wanted = [*signature.names, first.name][:1]
-    elif not by_name and not set(wanted) & set(names) and len(names) == len(wanted): return _by_position(names, len(names), False, what)
+    elif not by_name and not set(wanted) & set(names) and len(names) == len(wanted):
+        return _by_position(names, len(names), False, what)
     if not by_name and not signature.names and not set(wanted) & set(names) and (size or not single):
         takes = size or len(wanted)
-        raise BadInput(f"{what} has {len(names)} columns, and the model takes {takes} by position: it was trained on an array without column names",
-                       fix=f"keep exactly those {takes} columns, in the order of training, under a header; or train on a DataFrame, then names count and others may stand between them")
-    if twice := [n for n in wanted if names.count(n) > 1]: raise BadInput(f"{what} has two columns {twice[0]!r}", fix="give each its own name")
+        raise BadInput(
+            f"{what} has {len(names)} columns, and the model takes {takes} by position: it was trained on an array without column names",
+            fix=f"keep exactly those {takes} columns, in the order of training, under a header; or train on a DataFrame, then names count and others may stand between them",
+        )
+    if twice := [n for n in wanted if names.count(n) > 1]:
+        raise BadInput(f"{what} has two columns {twice[0]!r}", fix="give each its own name")
     optional = {f.name for f in signature.inputs if f.optional} if by_name else ()
     lost = [n for n in wanted if n not in names and n not in optional]
     if lost: _not_there(lost, names, what)
-    return Plan(tuple(names.index(n) if n in names else None for n in wanted), spread=bool(size) and wanted == list(signature.names))
+    return Plan(
+        tuple(names.index(n) if n in names else None for n in wanted),
+        spread=bool(size) and wanted == list(signature.names),
+    )
 
 
 def _by_position(names, n, spread, what):
-    if all(_number.fullmatch(s.strip()) for s in names) and names not in ([str(i) for i in range(n)], [str(i + 1) for i in range(n)]):
-        raise BadInput(f"{what} has no header: its first line is {', '.join(names[:4])}{' …' if n > 4 else ''}", fix="put a line with column names on top")
+    if all(_number.fullmatch(s.strip()) for s in names) and names not in (
+        [str(i) for i in range(n)],
+        [str(i + 1) for i in range(n)],
+    ):
+        raise BadInput(
+            f"{what} has no header: its first line is {', '.join(names[:4])}{' …' if n > 4 else ''}",
+            fix="put a line with column names on top",
+        )
     return Plan(tuple(range(n)), spread)
 
 
 def _not_there(lost, names, what):
-    near = {n: get_close_matches(n, names, 1) or [s for s in names if s.strip().lower() == n.strip().lower()] for n in lost}
+    near = {
+        n: get_close_matches(n, names, 1) or [s for s in names if s.strip().lower() == n.strip().lower()] for n in lost
+    }
     has = ", ".join(map(repr, names[:8])) + (" …" if len(names) > 8 else "")
-    split = next((f" They seem to be separated by {s!r}: save it with commas, or name it .tsv if those are tabs." for s in (";", "\t", "|") if len(names) == 1 and s in names[0]), "")
-    raise BadInput(f"{what} has no column {', '.join(map(repr, lost[:5]))}{f' (and {len(lost) - 5} more)' if len(lost) > 5 else ''}; it has {has}.{split}",
-                   fix="; ".join(f"{g[0]!r} may be {n!r}: rename it" for n, g in near.items() if g) or "its first line must be the names of the columns",
-                   problems=[vars(Problem(f"column {n!r}", "is not there", "a column of this name", "nothing")) for n in lost[:20]])
+    split = next(
+        (
+            f" They seem to be separated by {s!r}: save it with commas, or name it .tsv if those are tabs."
+            for s in (";", "\t", "|")
+            if len(names) == 1 and s in names[0]
+        ),
+        "",
+    )
+    raise BadInput(
+        f"{what} has no column {', '.join(map(repr, lost[:5]))}{f' (and {len(lost) - 5} more)' if len(lost) > 5 else ''}; it has {has}.{split}",
+        fix="; ".join(f"{g[0]!r} may be {n!r}: rename it" for n, g in near.items() if g)
+        or "its first line must be the names of the columns",
+        problems=[
+            vars(Problem(f"column {n!r}", "is not there", "a column of this name", "nothing")) for n in lost[:20]
+        ],
+    )
 
-# %% ../nbs/30_cells.ipynb #d813797f
+# %% ../nbs/30_cells.ipynb #a9c49d20
 def gather(signature: Signature,
            plan: Plan,
            column,    # (field, position) -> array or list
@@ -114,14 +148,17 @@ def gather(signature: Signature,
         columns = [column(replace(first, shape=()), j) for j in plan.columns]
         if all(isinstance(c, np.ndarray) for c in columns): return np.column_stack(columns).reshape(n, *first.shape)
         rows = list(map(list, zip(*(c.tolist() if isinstance(c, np.ndarray) else c for c in columns))))
-        return rows if len(first.shape) == 1 else [np.array(r, dtype=object).reshape(first.shape).tolist() for r in rows]
+        return (
+            rows if len(first.shape) == 1 else [np.array(r, dtype=object).reshape(first.shape).tolist() for r in rows]
+        )
     if len(signature.inputs) == 1 and not signature.by_name: return column(first, plan.columns[0])
     values = {f.name: [ABSENT] * n if j is None else column(f, j) for f, j in zip(signature.inputs, plan.columns)}
-    for f in signature.inputs:   # a table has no other way to leave a value out
-        if f.optional and not f.nullable: values[f.name] = [ABSENT if v is None or v == "" else v for v in to_list(values[f.name])]
+    for f in signature.inputs:  # a table has no other way to leave a value out
+        if f.optional and not f.nullable:
+            values[f.name] = [ABSENT if v is None or v == "" else v for v in to_list(values[f.name])]
     return values
 
-# %% ../nbs/30_cells.ipynb #e7d28ac7
+# %% ../nbs/30_cells.ipynb #20debe18
 @dataclass
 class Chunk:
     "Some rows of a file."
@@ -141,12 +178,30 @@ def decode(signature: Signature, chunk: Chunk,
     try:
         if not isinstance(values, dict): return decode_rows(signature, values, prefix="rows", extra="ignore")
         names = dict(zip((f.name for f in signature.inputs), chunk.columns))
-        return decode_columns(signature, values, len(lines), path=lambda name: lambda i: f"line {lines[i]}, column {names.get(name) or name!r}")
-    except BadInput as e: refuse([Problem(**{**p, "field": _where(p["field"], lines, chunk.columns)}) for p in e.details["problems"]])
+        return decode_columns(
+            signature,
+            values,
+            len(lines),
+            path=lambda name: lambda i: f"line {lines[i]}, column {names.get(name) or name!r}",
+        )
+    except BadInput as e:
+        refuse([Problem(**{**p, "field": _where(p["field"], lines, chunk.columns)}) for p in e.details["problems"]])
 
 
 def _where(path, lines, names):
     m = re.match(r"rows\[(\d+)\](?:\.(\w+)$|\[(\".*\")\]$|\[(\d+)\])?(.*)", path, re.S)
     if not m: return path
-    name = m[2] or (json.loads(m[3]) if m[3] else names[int(m[4])] if m[4] and len(names) > int(m[4]) else names[0] if len(names) == 1 and not m[4] else None)
-    return f"line {lines[int(m[1])]}" + (f", column {name!r}" if name else f", value {int(m[4]) + 1}" if m[4] else "") + ("" if name and m[4] else m[5])
+    name = m[2] or (
+        json.loads(m[3])
+        if m[3]
+        else names[int(m[4])]
+        if m[4] and len(names) > int(m[4])
+        else names[0]
+        if len(names) == 1 and not m[4]
+        else None
+    )
+    return (
+        f"line {lines[int(m[1])]}"
+        + (f", column {name!r}" if name else f", value {int(m[4]) + 1}" if m[4] else "")
+        + ("" if name and m[4] else m[5])
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from .core import MlshipError, UsageError
 
-# %% ../nbs/90_cli.ipynb #4637e077
+# %% ../nbs/90_cli.ipynb #bc769779
 def _console(stderr=False):
     from rich.console import Console
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
@@ -44,7 +44,12 @@ class _Group(click.Group):
             code = 0
         except Exception as e:
             if debug or "--debug" in sys.argv: raise
-            _fail(MlshipError(f"mlship itself failed: {type(e).__name__}: {e}", fix="run it again with --debug and report what it prints"))
+            _fail(
+                MlshipError(
+                    f"mlship itself failed: {type(e).__name__}: {e}",
+                    fix="run it again with --debug and report what it prints",
+                )
+            )
             code = 70
         if standalone_mode: sys.exit(code or 0)
         return code
@@ -73,7 +78,7 @@ def _version(ctx, param, value):
 def main(debug):
     "Ship the model in your notebook: freeze it with ship(), serve it, score files with it."
 
-# %% ../nbs/90_cli.ipynb #c3889760
+# %% ../nbs/90_cli.ipynb #50581379
 def _parameters(pairs):
     from mlship.notebook import parse_value
     return {name: parse_value(value) for name, value in pairs}
@@ -83,10 +88,19 @@ def _run_with_progress(path, parameters, output=None, store=None):
     "Run a notebook with a line for each cell; returns what `run_notebook` returns."
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     from mlship.notebook import run_notebook
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn())
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=_console(stderr=True), transient=False) as bar:
         task = bar.add_task(f"running {Path(path).name}", total=None)
-        def on_cell(number, total, line): bar.update(task, completed=number - 1, total=total, description=f"cell {number}: {line.strip()[:48]}")
+
+        def on_cell(number, total, line):
+            bar.update(task, completed=number - 1, total=total, description=f"cell {number}: {line.strip()[:48]}")
         ran = run_notebook(path, parameters, output=output, on_cell=on_cell, store=store)
         total = bar.tasks[0].total or 1
         bar.update(task, completed=total, total=total, description=f"ran {Path(path).name}")
@@ -96,21 +110,42 @@ def _run_with_progress(path, parameters, output=None, store=None):
 def _shipped_ref(ran, path, name):
     "The ref of what a notebook shipped: the last, or the one named."
     console, there = _console(stderr=True), [s["name"] for s in ran.shipped]
-    if not there: raise UsageError(f"{Path(path).name} ran to its end and shipped nothing", fix="end it with: from mlship import ship; ship(model, X, name='my-model')")
-    if name and name not in there: raise UsageError(f"{Path(path).name} shipped {', '.join(dict.fromkeys(there))}, and no {name}", fix=f"--name {there[-1]}")
+    if not there:
+        raise UsageError(
+            f"{Path(path).name} ran to its end and shipped nothing",
+            fix="end it with: from mlship import ship; ship(model, X, name='my-model')",
+        )
+    if name and name not in there:
+        raise UsageError(
+            f"{Path(path).name} shipped {', '.join(dict.fromkeys(there))}, and no {name}", fix=f"--name {there[-1]}"
+        )
     chosen = [s for s in ran.shipped if not name or s["name"] == name][-1]
     rest = [f"{s['name']}@{s['version']}" for s in ran.shipped if s is not chosen]
     if rest: console.print(f"also shipped: {', '.join(rest)}  (serve one with --name)", markup=False)
     return f"{chosen['name']}@{chosen['version']}"
 
 
-@main.command(epilog=_example("mlship serve tumour\nmlship serve tumour@3 --port 9000 --workers 4\nmlship serve tumour digits@prod\n"
-                              "mlship serve notebook.ipynb -p C 0.1"))
-@click.argument("what", nargs=-1, required=True, metavar="REF|PATH|NOTEBOOK...", shell_complete=lambda c, p, i: _complete_refs(i))
+@main.command(
+    epilog=_example(
+        "mlship serve tumour\nmlship serve tumour@3 --port 9000 --workers 4\nmlship serve tumour digits@prod\n"
+        "mlship serve notebook.ipynb -p C 0.1"
+    )
+)
+@click.argument(
+    "what", nargs=-1, required=True, metavar="REF|PATH|NOTEBOOK...", shell_complete=lambda c, p, i: _complete_refs(i)
+)
 @click.option("--host", help="Address to listen on; default 127.0.0.1, this machine alone.")
 @click.option("--port", type=int, help="Port; default 8000; 0 takes any free one.")
 @click.option("--workers", type=int, help="Worker processes; default 2.")
-@click.option("-p", "--param", "params", nargs=2, multiple=True, metavar="NAME VALUE", help="A notebook's parameter; may be repeated.")
+@click.option(
+    "-p",
+    "--param",
+    "params",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="A notebook's parameter; may be repeated.",
+)
 @click.option("--name", help="Which of the models that the notebook ships.")
 @click.option("--strict", is_flag=True, help="Refuse values that the training rows never had.")
 @click.option("--reload", is_flag=True, help="Follow new versions and moved aliases while running.")
@@ -120,27 +155,54 @@ def serve(what, host, port, workers, params, name, strict, reload, allow_secrets
     "Serve models as an API with a page. A notebook is run first, and what it ships is served."
     from mlship.core import setting
     from mlship.server import check_port, serve as run_server
-    host, port, workers = setting("host", "127.0.0.1", host), setting("port", 8000, port), setting("workers", 2, workers)
+
+    host, port, workers = (
+        setting("host", "127.0.0.1", host),
+        setting("port", 8000, port),
+        setting("workers", 2, workers),
+    )
     check_port(host, port)                    # before a notebook runs for minutes
     if allow_secrets: os.environ["MLSHIP_ALLOW_SECRETS"] = "1"
     refs = []
     for w in what:
-        if w.endswith(".ipynb"): refs.append(_shipped_ref(_run_with_progress(w, _parameters(params), store=store), w, name))
+        if w.endswith(".ipynb"):
+            refs.append(_shipped_ref(_run_with_progress(w, _parameters(params), store=store), w, name))
         else: refs.append(w)
-    if params and not any(w.endswith(".ipynb") for w in what): raise UsageError("-p sets a notebook's parameters, and there is no notebook", fix="mlship serve notebook.ipynb -p NAME VALUE")
+    if params and not any(w.endswith(".ipynb") for w in what):
+        raise UsageError(
+            "-p sets a notebook's parameters, and there is no notebook", fix="mlship serve notebook.ipynb -p NAME VALUE"
+        )
     console = _console(stderr=True)
     def on_start(bundles):
         for b in bundles:
             console.print(f"{b.ref}  {b.manifest['kind']}", markup=False)
             for d in b.differences(): console.print(f"note: {d}", style="yellow", markup=False)
-        if host not in ("127.0.0.1", "::1", "localhost"): console.print(f"everybody who reaches {host} can ask this server: there is no key", style="bold red", markup=False)
+        if host not in ("127.0.0.1", "::1", "localhost"):
+            console.print(
+                f"everybody who reaches {host} can ask this server: there is no key", style="bold red", markup=False
+            )
     def on_ready(url, seconds):
         click.echo(url)
         sys.stdout.flush()
-        console.print(f"ready in {seconds:.1f} s with {workers} worker{'s' if workers != 1 else ''}; Ctrl-C ends it", style="dim", markup=False)
-    run_server(refs, host=host, port=port, workers=workers, store=store, strict=strict, reload=reload, on_start=on_start, on_ready=on_ready)
+        console.print(
+            f"ready in {seconds:.1f} s with {workers} worker{'s' if workers != 1 else ''}; Ctrl-C ends it",
+            style="dim",
+            markup=False,
+        )
 
-# %% ../nbs/90_cli.ipynb #2828eb5c
+    run_server(
+        refs,
+        host=host,
+        port=port,
+        workers=workers,
+        store=store,
+        strict=strict,
+        reload=reload,
+        on_start=on_start,
+        on_ready=on_ready,
+    )
+
+# %% ../nbs/90_cli.ipynb #43e3e0e5
 def _complete_refs(incomplete):
     from mlship.store import Store
     try: return [n for n in Store().names() if n.startswith(incomplete)]
@@ -166,15 +228,51 @@ def list_(as_json, store):
     for name in s.names():
         aliases = s.aliases(name)
         for v in s.versions(name):
-            try: b = s.open(f"{name}@{v}")
-            except MlshipError as e: rows.append({"ref": f"{name}@{v}", "kind": f"cannot be read: {e.message}", "created": "", "size": 0, "aliases": [], "trust": "damaged"}); continue
-            rows.append({"ref": b.ref, "kind": b.manifest["kind"], "created": b.manifest.get("provenance", {}).get("created", ""), "size": b.size,
-                         "aliases": [a for a, to in aliases.items() if to == v], "trust": b.trust})
+            try:
+                b = s.open(f"{name}@{v}")
+            except MlshipError as e:
+                rows.append(
+                    {
+                        "ref": f"{name}@{v}",
+                        "kind": f"cannot be read: {e.message}",
+                        "created": "",
+                        "size": 0,
+                        "aliases": [],
+                        "trust": "damaged",
+                    }
+                )
+                continue
+            rows.append(
+                {
+                    "ref": b.ref,
+                    "kind": b.manifest["kind"],
+                    "created": b.manifest.get("provenance", {}).get("created", ""),
+                    "size": b.size,
+                    "aliases": [a for a, to in aliases.items() if to == v],
+                    "trust": b.trust,
+                }
+            )
     if as_json: return click.echo(json.dumps(rows))
-    if not rows: return click.echo(f"nothing in {s.folder} yet; in a notebook:  from mlship import ship; ship(model, X, name='my-model')")
+    if not rows:
+        return click.echo(
+            f"nothing in {s.folder} yet; in a notebook:  from mlship import ship; ship(model, X, name='my-model')"
+        )
     from rich.text import Text
     t = _table("model", "kind", "shipped", "size", "alias", "signed")
-    for r in rows: t.add_row(*(Text(c) for c in (r["ref"], r["kind"], r["created"][:16].replace("T", " "), human_size(r["size"]), ", ".join(r["aliases"]), r["trust"])))
+    for r in rows:
+        t.add_row(
+            *(
+                Text(c)
+                for c in (
+                    r["ref"],
+                    r["kind"],
+                    r["created"][:16].replace("T", " "),
+                    human_size(r["size"]),
+                    ", ".join(r["aliases"]),
+                    r["trust"],
+                )
+            )
+        )
     _console().print(t)
 
 
@@ -190,7 +288,10 @@ def show(ref, as_json, store):
     if as_json: return click.echo(json.dumps(b.manifest, indent=1, ensure_ascii=False))
     c, console, p = b.card(), _console(), b.manifest.get("provenance", {})
     console.print(f"{c['title'] or c['name']}  {b.ref}", style="bold", markup=False)
-    console.print(f"{c['kind']}; {c['size']}; {len(b.examples['rows'])} {b.examples['kind']} example rows; signature {b.trust}", markup=False)
+    console.print(
+        f"{c['kind']}; {c['size']}; {len(b.examples['rows'])} {b.examples['kind']} example rows; signature {b.trust}",
+        markup=False,
+    )
     if c["notes"]: console.print(c["notes"], markup=False)
     for k, v in c["metrics"]: console.print(f"{k} {v}", markup=False)
     for title, fields in (("takes", c["inputs"]), ("gives", c["outputs"])):
@@ -199,18 +300,33 @@ def show(ref, as_json, store):
         console.print(t)
         if title == "takes" and c["more_inputs"]: console.print(f"… and {c['more_inputs']} more", markup=False)
     console.print(f"needs      {', '.join(c['requirements']) or 'nothing but mlship'}", markup=False)
-    source = f"{p.get('notebook') or 'no notebook'}" + (f", git {p['git_commit'][:12]}{' with changes' if p.get('git_dirty') else ''}" if p.get("git_commit") else "")
-    console.print(f"made       {c['created']} from {source}; Python {p.get('python')} on {p.get('platform')}", markup=False)
+    source = f"{p.get('notebook') or 'no notebook'}" + (
+        f", git {p['git_commit'][:12]}{' with changes' if p.get('git_dirty') else ''}" if p.get("git_commit") else ""
+    )
+    console.print(
+        f"made       {c['created']} from {source}; Python {p.get('python')} on {p.get('platform')}", markup=False
+    )
     plan = b.manifest.get("plan", {"kind": "none", "why": "made before there were plans"})
     speed = f", {plan['microseconds']:.0f} µs a row" if "microseconds" in plan else ""
-    served = {"none": "the model itself", "numpy": "a plan of NumPy steps", "trees": "a plan with a tree ensemble (ONNX Runtime)"}[plan["kind"]]
+    served = {
+        "none": "the model itself",
+        "numpy": "a plan of NumPy steps",
+        "trees": "a plan with a tree ensemble (ONNX Runtime)",
+    }[plan["kind"]]
     console.print(f"served by  {served}: {plan['why']}{speed}", markup=False)
-    console.print(f"checked    {'in a fresh process: same answers' if b.manifest.get('checked') else 'not checked (check=False)'}", markup=False)
+    console.print(
+        f"checked    {'in a fresh process: same answers' if b.manifest.get('checked') else 'not checked (check=False)'}",
+        markup=False,
+    )
     console.print(f"folder     {b.folder}", markup=False)
     for d in b.differences(): console.print(f"note: {d}", style="yellow", markup=False)
 
 
-@main.command(epilog=_example("mlship rm tumour@2      one version\nmlship rm tumour@prod   the alias, not the version\nmlship rm tumour        all versions and aliases"))
+@main.command(
+    epilog=_example(
+        "mlship rm tumour@2      one version\nmlship rm tumour@prod   the alias, not the version\nmlship rm tumour        all versions and aliases"
+    )
+)
 @click.argument("ref", shell_complete=lambda c, p, i: _complete_refs(i))
 @_yes
 @_store
@@ -223,10 +339,17 @@ def rm(ref, yes, store):
         s.drop_alias(r.name, r.alias)
         return click.echo(f"forgot the alias {ref}")
     versions = [r.version] if r.version else s.versions(r.name)
-    if not versions: raise NotFound(f"there is no model {r.name!r} in {s.folder}", fix="mlship list  shows what there is")
+    if not versions:
+        raise NotFound(f"there is no model {r.name!r} in {s.folder}", fix="mlship list  shows what there is")
     if not r.version:
         aliases = s.aliases(r.name)
-        if not yes: click.confirm(f"remove all {len(versions)} versions of {r.name}" + (f" and the aliases {', '.join(aliases)}" if aliases else "") + "?", abort=True)
+        if not yes:
+            click.confirm(
+                f"remove all {len(versions)} versions of {r.name}"
+                + (f" and the aliases {', '.join(aliases)}" if aliases else "")
+                + "?",
+                abort=True,
+            )
         for a in aliases: s.drop_alias(r.name, a)
     for v in versions:
         s.remove(r.name, v)
@@ -245,7 +368,7 @@ def gc(keep, dry_run, store):
     for what, size in found: click.echo(f"{'would remove' if dry_run else 'removed'} {what} ({human_size(size)})")
     click.echo(f"{human_size(sum(size for _, size in found))} {'would be' if dry_run else ''} freed".replace("  ", " "))
 
-# %% ../nbs/90_cli.ipynb #84642e0b
+# %% ../nbs/90_cli.ipynb #15898e5c
 _alias = click.option("--alias", default="prod", show_default=True, help="Which alias to move.")
 
 
@@ -254,20 +377,34 @@ def _print_difference(d):
     from mlship.card import number
     console = _console()
     console.print(f"{d.old.ref} → {d.new.ref}", style="bold", markup=False)
-    for c in d.changes: console.print(f"{'breaking' if c.breaking else 'fine    '}  {c.field}: {c.what}", style="red" if c.breaking else None, markup=False)
+    for c in d.changes:
+        console.print(
+            f"{'breaking' if c.breaking else 'fine    '}  {c.field}: {c.what}",
+            style="red" if c.breaking else None,
+            markup=False,
+        )
     if not d.changes: console.print("signature  the same", markup=False)
     r = d.replay
-    console.print(f"answers    {r.same} of {r.rows} kept examples get the same answer" + (f"; {r.refused} are refused" if r.refused else ""), markup=False)
-    for title, rows in (("example", [(json.dumps(row, ensure_ascii=False)[:60], str(a)[:30], str(b)[:30]) for row, a, b in r.first]),
-                        ("metric", [(k, *("—" if v is None else number(v) for v in pair)) for k, pair in d.metrics.items()]),
-                        ("requirement", [(k, *(v or "—" for v in pair)) for k, pair in d.requirements.items()])):
+    console.print(
+        f"answers    {r.same} of {r.rows} kept examples get the same answer"
+        + (f"; {r.refused} are refused" if r.refused else ""),
+        markup=False,
+    )
+    for title, rows in (
+        ("example", [(json.dumps(row, ensure_ascii=False)[:60], str(a)[:30], str(b)[:30]) for row, a, b in r.first]),
+        ("metric", [(k, *("—" if v is None else number(v) for v in pair)) for k, pair in d.metrics.items()]),
+        ("requirement", [(k, *(v or "—" for v in pair)) for k, pair in d.requirements.items()]),
+    ):
         if not rows: continue
         t = _table(title, d.old.ref, d.new.ref)
         for row in rows: t.add_row(*map(Text, row))
         console.print(t)
 
 
-@main.command("diff", epilog=_example("mlship diff tumour@2 tumour@3\nmlship diff tumour@prod tumour@4   exits 1 if clients would break"))
+@main.command(
+    "diff",
+    epilog=_example("mlship diff tumour@2 tumour@3\nmlship diff tumour@prod tumour@4   exits 1 if clients would break"),
+)
 @click.argument("old", shell_complete=lambda c, p, i: _complete_refs(i))
 @click.argument("new", shell_complete=lambda c, p, i: _complete_refs(i))
 @_store
@@ -319,16 +456,33 @@ def history(name, store):
     from mlship.store import Store
     t = _table("when", "who", "alias", "from", "to", "how")
     s = Store(store)
-    for h in moves(s, s.resolve(name).name): t.add_row(*(Text("—" if h[k] is None else str(h[k])) for k in ("when", "who", "alias", "from", "to", "how")))
+    for h in moves(s, s.resolve(name).name):
+        t.add_row(*(Text("—" if h[k] is None else str(h[k])) for k in ("when", "who", "alias", "from", "to", "how")))
     _console().print(t)
 
-# %% ../nbs/90_cli.ipynb #354eb3e3
-@main.command(epilog=_example("mlship predict tumour patients.csv -o answers.csv\nmlship predict tumour big.parquet -o answers.parquet --proba"))
+# %% ../nbs/90_cli.ipynb #ea9f88f7
+@main.command(
+    epilog=_example(
+        "mlship predict tumour patients.csv -o answers.csv\nmlship predict tumour big.parquet -o answers.parquet --proba"
+    )
+)
 @click.argument("ref", shell_complete=lambda c, p, i: _complete_refs(i))
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Where the answers go; the same format as the input.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where the answers go; the same format as the input.",
+)
 @click.option("--proba", is_flag=True, help="Add a column for each class's probability.")
-@click.option("--on-bad", type=click.Choice(["stop", "skip"]), default="stop", show_default=True, help="What to do with a row that does not fit: stop, or set it aside in a file beside the output.")
+@click.option(
+    "--on-bad",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="What to do with a row that does not fit: stop, or set it aside in a file beside the output.",
+)
 @click.option("--resume", is_flag=True, help="Go on where an interrupted run stopped.")
 @click.option("--force", is_flag=True, help="Replace the output if it is there.")
 @_store
@@ -338,25 +492,36 @@ def predict(ref, file, output, proba, on_bad, resume, force, store):
     from mlship.predict import predict_file
     from mlship.shipping import load
     model = load(ref, store)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=30), TaskProgressColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=_console(stderr=True)) as bar:
         task = bar.add_task(model.bundle.ref, total=None)
-        def progress(rows, done, total): bar.update(task, completed=done, total=total or None, description=f"{rows:,} rows")
+
+        def progress(rows, done, total):
+            bar.update(task, completed=done, total=total or None, description=f"{rows:,} rows")
         s = predict_file(model, file, output, proba=proba, on_bad=on_bad, resume=resume, force=force, progress=progress)
     click.echo(f"{s.rows:,} rows → {output}" + (f"; {s.bad:,} rows set aside in {s.bad_file}" if s.bad else ""))
 
-# %% ../nbs/90_cli.ipynb #984019bb
+# %% ../nbs/90_cli.ipynb #27c613e4
 def _print_keys():
     from mlship.keys import own_key, revoked_keys, trusted_keys
     own = own_key()
     t = _table("key", "whose", "added", "")
-    for k in [*trusted_keys(), *revoked_keys()]: t.add_row(k.id, k.name, k.added[:10], "revoked" if k.revoked else "signs here" if k.id == own.id else "trusted")
+    for k in [*trusted_keys(), *revoked_keys()]:
+        t.add_row(k.id, k.name, k.added[:10], "revoked" if k.revoked else "signs here" if k.id == own.id else "trusted")
     _console().print(t)
     click.echo("our public key, for others to trust:")
     click.echo(own.text)
 
 
-@main.group(invoke_without_command=True, epilog=_example("mlship key\nmlship key add 'mlship-ed25519 AAAA… ann' --name Ann\nmlship key revoke 3f2a"))
+@main.group(
+    invoke_without_command=True,
+    epilog=_example("mlship key\nmlship key add 'mlship-ed25519 AAAA… ann' --name Ann\nmlship key revoke 3f2a"),
+)
 @click.pass_context
 def key(ctx):
     "Whose bundles may run code here: show, add, revoke and rotate keys."
@@ -394,7 +559,7 @@ def key_rotate():
     from mlship.keys import rotate
     click.echo(f"from now on {rotate().id} signs here")
 
-# %% ../nbs/90_cli.ipynb #1569c719
+# %% ../nbs/90_cli.ipynb #2bc2d5ae
 @main.command(epilog=_example("mlship doctor"))
 @_store
 def doctor(store):
@@ -403,12 +568,15 @@ def doctor(store):
     from mlship.doctor import examine
     t = _table("", "what", "found", "mend it")
     found = examine(store)
-    for f in found: t.add_row(*(Text(c) for c in ({"good": "✓", "note": "·", "bad": "✗"}[f.state], f.what, f.found, f.fix)))
+    for f in found:
+        t.add_row(*(Text(c) for c in ({"good": "✓", "note": "·", "bad": "✗"}[f.state], f.what, f.found, f.fix)))
     _console().print(t)
     if any(f.state == "bad" for f in found): sys.exit(1)
 
 
-@main.command(epilog=_example('eval "$(mlship completion bash)"\nmlship completion fish > ~/.config/fish/completions/mlship.fish'))
+@main.command(
+    epilog=_example('eval "$(mlship completion bash)"\nmlship completion fish > ~/.config/fish/completions/mlship.fish')
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell):
     "Print the lines that teach your shell to complete mlship's words."

@@ -30,7 +30,7 @@ class _Arrays(dict):
         self[name] = np.ascontiguousarray(value, dtype=dtype)
         return "@" + name
 
-# %% ../nbs/21_compile.ipynb #0c0d8828
+# %% ../nbs/21_compile.ipynb #17b7edbf
 def _matrix_step(t, arrays: _Arrays):
     "A fitted transformer as ([steps], back) for a float matrix."
     keep = lambda M: M
@@ -58,7 +58,9 @@ def _matrix_step(t, arrays: _Arrays):
         if any(isinstance(v, str) for v in fill): raise NoPlan("SimpleImputer for text in a numeric step")
         holes = np.array([is_missing(v) for v in fill])
         if holes.any() and t.keep_empty_features: raise NoPlan("SimpleImputer(keep_empty_features=True)")
-        return [{"op": "impute", "fill": arrays.put(fill[~holes].astype(float)), "keep": arrays.put(~holes, bool)}], keep
+        return [
+            {"op": "impute", "fill": arrays.put(fill[~holes].astype(float)), "keep": arrays.put(~holes, bool)}
+        ], keep
     if _is(t, "Normalizer"): return [{"op": "normalize", "norm": t.norm}], keep
     if _is(t, "PCA"):
         step = {"op": "project", "mean": arrays.put(t.mean_), "components": arrays.put(t.components_.T)}
@@ -79,30 +81,49 @@ def _column_step(t, fields, fill=None):
         if f.shape or f.type in ("json", "datetime"): raise NoPlan(f"column {f.name} is {f.type}")
     if _is(t, "OneHotEncoder"):
         if getattr(t, "_infrequent_enabled", False): raise NoPlan("OneHotEncoder with infrequent categories")
-        if t.handle_unknown not in ("error", "ignore"): raise NoPlan(f"OneHotEncoder(handle_unknown={t.handle_unknown!r})")
-        drop = [None] * len(t.categories_) if t.drop_idx_ is None else [None if d is None else int(d) for d in t.drop_idx_]
-        step = {"op": "onehot", "categories": [_plain(c) for c in t.categories_], "drop": drop, "unknown": t.handle_unknown}
+        if t.handle_unknown not in ("error", "ignore"):
+            raise NoPlan(f"OneHotEncoder(handle_unknown={t.handle_unknown!r})")
+        drop = (
+            [None] * len(t.categories_) if t.drop_idx_ is None else [None if d is None else int(d) for d in t.drop_idx_]
+        )
+        step = {
+            "op": "onehot",
+            "categories": [_plain(c) for c in t.categories_],
+            "drop": drop,
+            "unknown": t.handle_unknown,
+        }
     elif _is(t, "OrdinalEncoder"):
         if getattr(t, "_infrequent_enabled", False): raise NoPlan("OrdinalEncoder with infrequent categories")
-        unknown = None if t.handle_unknown == "error" else "nan" if is_missing(t.unknown_value) else float(t.unknown_value)
+        unknown = (
+            None if t.handle_unknown == "error" else "nan" if is_missing(t.unknown_value) else float(t.unknown_value)
+        )
         missing = None if is_missing(t.encoded_missing_value) else float(t.encoded_missing_value)
-        step = {"op": "ordinal", "categories": [_plain(c) for c in t.categories_], "unknown": unknown, "missing": missing}
+        step = {
+            "op": "ordinal",
+            "categories": [_plain(c) for c in t.categories_],
+            "unknown": unknown,
+            "missing": missing,
+        }
     else: raise NoPlan(f"no plan for the step {type(t).__name__} on columns")
     return step | ({"fill": fill} if fill is not None else {})
 
-# %% ../nbs/21_compile.ipynb #c04c2b2a
+# %% ../nbs/21_compile.ipynb #b9ba5bb3
 def _flatten(model):
     "A pipeline's steps, nested ones too, as a flat list ending in the estimator."
     if _is(model, "Pipeline"): return [s for _, step in model.steps for s in _flatten(step)]
-    if _is(model, "GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV") and hasattr(model, "best_estimator_"):
+    if _is(model, "GridSearchCV", "RandomizedSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV") and hasattr(
+        model, "best_estimator_"
+    ):
         return _flatten(model.best_estimator_)
     return [model]
 
 
 def _numeric(fields):
     for f in fields:
-        if f.shape or not (f.is_number or f.type == "bool"): raise NoPlan(f"column {f.name} is {f.type}, and no step encodes it")
-        if f.type in ("float16", "float32", "uint64") or f.dtype in ("object", "category"): raise NoPlan(f"column {f.name} is {f.dtype or f.type}")
+        if f.shape or not (f.is_number or f.type == "bool"):
+            raise NoPlan(f"column {f.name} is {f.type}, and no step encodes it")
+        if f.type in ("float16", "float32", "uint64") or f.dtype in ("object", "category"):
+            raise NoPlan(f"column {f.name} is {f.dtype or f.type}")
     return [f.name for f in fields]
 
 
@@ -114,7 +135,10 @@ def _part(name, steps, fields, arrays):
         t = steps.pop(0)
         if t.add_indicator: raise NoPlan("SimpleImputer(add_indicator=True)")
         marker = "none" if t.missing_values is None else "nan"
-        if any(f.nullable and f.missing_as != marker for f in fields): raise NoPlan(f"SimpleImputer(missing_values={t.missing_values!r}) for columns whose missing values look otherwise")
+        if any(f.nullable and f.missing_as != marker for f in fields):
+            raise NoPlan(
+                f"SimpleImputer(missing_values={t.missing_values!r}) for columns whose missing values look otherwise"
+            )
         fill = _plain(t.statistics_)
     if steps and _is(steps[0], "OneHotEncoder", "OrdinalEncoder"): first = _column_step(steps.pop(0), fields, fill)
     elif fill is not None: raise NoPlan("SimpleImputer for text without an encoder behind it")
@@ -174,19 +198,51 @@ def _front(signature: Signature, steps, arrays: _Arrays):
         made, undo = _matrix_step(s, arrays)
         out += made
         if back is not None: back.append(undo)
-    return {"op": "columns", "parts": parts, "steps": out}, ([f.name for f in fields], back) if back is not None else None
+    return {"op": "columns", "parts": parts, "steps": out}, (
+        [f.name for f in fields],
+        back,
+    ) if back is not None else None
 
-# %% ../nbs/21_compile.ipynb #e808762f
-_linear_classifiers = ("LogisticRegression", "LogisticRegressionCV", "SGDClassifier", "LinearSVC", "RidgeClassifier", "RidgeClassifierCV", "Perceptron", "PassiveAggressiveClassifier")
-_linear_regressors = ("LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV", "SGDRegressor", "LinearSVR", "HuberRegressor",
-                      "BayesianRidge", "ARDRegression", "Lars", "LassoLars", "TheilSenRegressor", "QuantileRegressor")
+# %% ../nbs/21_compile.ipynb #bd37d27a
+_linear_classifiers = (
+    "LogisticRegression",
+    "LogisticRegressionCV",
+    "SGDClassifier",
+    "LinearSVC",
+    "RidgeClassifier",
+    "RidgeClassifierCV",
+    "Perceptron",
+    "PassiveAggressiveClassifier",
+)
+_linear_regressors = (
+    "LinearRegression",
+    "Ridge",
+    "RidgeCV",
+    "Lasso",
+    "LassoCV",
+    "ElasticNet",
+    "ElasticNetCV",
+    "SGDRegressor",
+    "LinearSVR",
+    "HuberRegressor",
+    "BayesianRidge",
+    "ARDRegression",
+    "Lars",
+    "LassoLars",
+    "TheilSenRegressor",
+    "QuantileRegressor",
+)
 _log_linear_regressors = ("PoissonRegressor", "GammaRegressor")
 
 
 def _linear_last(model, arrays, proba):
     coef = np.atleast_2d(model.coef_)
     intercept = np.atleast_1d(np.asarray(model.intercept_, dtype=float))
-    last = {"op": "linear", "coef": arrays.put(coef), "intercept": arrays.put(np.broadcast_to(intercept, (coef.shape[0],)))}
+    last = {
+        "op": "linear",
+        "coef": arrays.put(coef),
+        "intercept": arrays.put(np.broadcast_to(intercept, (coef.shape[0],))),
+    }
     if _is(model, *_linear_regressors): return [{**last, "link": "identity", "flat": np.ndim(model.coef_) == 1}]
     if _is(model, *_log_linear_regressors): return [{**last, "link": "exp", "flat": True}]
     _classes(model, arrays)
@@ -203,10 +259,20 @@ def _classes(model, arrays):
     if classes.dtype.kind not in "biufU": raise NoPlan(f"labels of dtype {classes.dtype}")
     arrays["classes"] = classes
 
-# %% ../nbs/21_compile.ipynb #0d384979
+# %% ../nbs/21_compile.ipynb #03413864
 def _tree_nodes(trees):
     "Split nodes and leaf values of all trees: each is (feature, threshold, missing goes left, left, right, values)."
-    feature, split, missing, true_id, true_leaf, false_id, false_leaf, roots, values = [], [], [], [], [], [], [], [], []
+    feature, split, missing, true_id, true_leaf, false_id, false_leaf, roots, values = (
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+        [],
+    )
     targets = []
     for number, (f, threshold, left_missing, left, right, value) in enumerate(trees):
         inner = np.flatnonzero(left >= 0)
@@ -236,11 +302,25 @@ def trees_onnx(trees,              # (feature, threshold, missing_left, left, ri
     if len(split) > 20_000_000: raise NoPlan(f"{len(split):,} decisions are too many for a plan")
     tensor = onnx.numpy_helper.from_array
     node = onnx.helper.make_node(
-        "TreeEnsemble", ["X"], ["leaves"], domain="ai.onnx.ml", n_targets=len(roots), aggregate_function=1, post_transform=0,
-        tree_roots=roots, nodes_featureids=feature, nodes_splits=tensor(np.array(split), "splits"),
-        nodes_modes=tensor(np.zeros(len(split), np.uint8), "modes"), nodes_missing_value_tracks_true=missing,
-        nodes_truenodeids=true_id, nodes_trueleafs=true_leaf, nodes_falsenodeids=false_id, nodes_falseleafs=false_leaf,
-        leaf_targetids=targets, leaf_weights=tensor(np.arange(len(targets), dtype=np.float64), "numbers"))
+        "TreeEnsemble",
+        ["X"],
+        ["leaves"],
+        domain="ai.onnx.ml",
+        n_targets=len(roots),
+        aggregate_function=1,
+        post_transform=0,
+        tree_roots=roots,
+        nodes_featureids=feature,
+        nodes_splits=tensor(np.array(split), "splits"),
+        nodes_modes=tensor(np.zeros(len(split), np.uint8), "modes"),
+        nodes_missing_value_tracks_true=missing,
+        nodes_truenodeids=true_id,
+        nodes_trueleafs=true_leaf,
+        nodes_falsenodeids=false_id,
+        nodes_falseleafs=false_leaf,
+        leaf_targetids=targets,
+        leaf_weights=tensor(np.arange(len(targets), dtype=np.float64), "numbers"),
+    )
     double = onnx.TensorProto.DOUBLE
     graph = onnx.helper.make_graph([node], "trees", [onnx.helper.make_tensor_value_info("X", double, [None, features])],
                                    [onnx.helper.make_tensor_value_info("leaves", double, [None, len(roots)])])
@@ -278,7 +358,9 @@ def _trees_last(model, arrays):
         outputs = model.estimators_.shape[1]
         trees = [_cart(e.tree_, model.learning_rate * e.tree_.value[:, 0, :]) for e in model.estimators_.ravel()]
         groups = np.tile(np.arange(outputs), len(model.estimators_))
-        start = np.asarray(model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32)), dtype=float).ravel()
+        start = np.asarray(
+            model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32)), dtype=float
+        ).ravel()
         links = _boosting_links(model, arrays, outputs)
     elif _is(model, "HistGradientBoostingClassifier", "HistGradientBoostingRegressor"):
         single = False
@@ -290,14 +372,31 @@ def _trees_last(model, arrays):
                 n = p.nodes
                 if n["is_categorical"].any(): raise NoPlan("HistGradientBoosting with categorical splits")
                 left = np.where(n["is_leaf"], -1, n["left"].astype(np.int64))
-                trees.append((n["feature_idx"], n["num_threshold"], n["missing_go_to_left"], left, n["right"].astype(np.int64), n["value"][:, None]))
-        if getattr(model, "_preprocessor", None) is not None: raise NoPlan("HistGradientBoosting with categorical features")
+                trees.append(
+                    (
+                        n["feature_idx"],
+                        n["num_threshold"],
+                        n["missing_go_to_left"],
+                        left,
+                        n["right"].astype(np.int64),
+                        n["value"][:, None],
+                    )
+                )
+        if getattr(model, "_preprocessor", None) is not None:
+            raise NoPlan("HistGradientBoosting with categorical features")
         groups = np.tile(np.arange(outputs), len(predictors))
         start = np.asarray(model._baseline_prediction, dtype=float).ravel()
         links = _boosting_links(model, arrays, outputs)
     else: raise NoPlan(f"no plan for {type(model).__name__}")
     data, values = trees_onnx(trees, model.n_features_in_)
-    last = {"op": "trees", "values": arrays.put(values), "start": arrays.put(np.atleast_1d(start)), "single": single, "divide": divide, "outputs": outputs}
+    last = {
+        "op": "trees",
+        "values": arrays.put(values),
+        "start": arrays.put(np.atleast_1d(start)),
+        "single": single,
+        "divide": divide,
+        "outputs": outputs,
+    }
     if groups is not None and outputs > 1: last["groups"] = arrays.put(groups, np.intp)
     thresholds = {}
     for f, threshold, _, left, _, _ in trees:
@@ -311,8 +410,10 @@ def _boosting_links(model, arrays, outputs):
     if outputs == 1: return [{"link": "expit", "decide": "sign"}, {"link": "expit", "decide": "proba"}]
     return [{"link": "softmax", "decide": "score"}]
 
-# %% ../nbs/21_compile.ipynb #c55f3e82
-def challenge(signature: Signature, columns: dict, n: int, thresholds: dict, back, rows: int = 3000, seed: int = 0) -> dict:
+# %% ../nbs/21_compile.ipynb #14d7d83b
+def challenge(
+    signature: Signature, columns: dict, n: int, thresholds: dict, back, rows: int = 3000, seed: int = 0
+) -> dict:
     "Columns of drawn rows (about `rows` of them), from real ones, made awkward."
     rng = np.random.default_rng(seed)
     pick = rng.integers(0, n, rows)
@@ -330,7 +431,8 @@ def challenge(signature: Signature, columns: dict, n: int, thresholds: dict, bac
             up32, down32 = (np.nextafter(d.astype(np.float32), np.float32(s)).astype(float) for s in (np.inf, -np.inf))
             v = np.where((kind == 4) | (kind == 5), np.choose(near, [d, up, down, up32, down32]), v)
         v = np.where(kind == 6, v * rng.choice([-3.0, 0.0, 10.0, 1e3], len(v)), v)
-        if f.is_integer: v = np.clip(np.nan_to_num(np.round(v)), max(f.bounds[0], -2**53), min(f.bounds[1], 2**53)).astype(f.type)
+        if f.is_integer:
+            v = np.clip(np.nan_to_num(np.round(v)), max(f.bounds[0], -(2**53)), min(f.bounds[1], 2**53)).astype(f.type)
         elif f.nullable: v = np.where(rng.random(len(v)) < .1, np.nan, v)
         return v if f.is_integer else v.astype(f.type)
     for f in signature.inputs:
@@ -340,13 +442,19 @@ def challenge(signature: Signature, columns: dict, n: int, thresholds: dict, bac
             base = M[pick]
             with np.errstate(all="ignore"): low, high = np.nanmin(M, axis=0), np.nanmax(M, axis=0)
             low, high = np.nan_to_num(low), np.nan_to_num(high)
-            out[f.name] = np.column_stack([numbers(f, base[:, j], low[j], high[j], at.get(j, ())) for j in range(M.shape[1])]).astype(f.type)
+            out[f.name] = np.column_stack(
+                [numbers(f, base[:, j], low[j], high[j], at.get(j, ())) for j in range(M.shape[1])]
+            ).astype(f.type)
         elif f.is_number and f.dtype != "category":
             base = np.array([math.nan if is_missing(v) else v for v in values], dtype=float)
             here = base[~np.isnan(base)]
             low, high = (here.min(), here.max()) if len(here) else (0.0, 1.0)
-            drawn = numbers(f, np.nan_to_num(base[pick], nan=low) if f.is_integer else base[pick], low, high, at.get(f.name, ()))
-            out[f.name] = drawn if not (f.nullable and f.is_integer) else [None if rng.random() < .1 else int(v) for v in drawn]
+            drawn = numbers(
+                f, np.nan_to_num(base[pick], nan=low) if f.is_integer else base[pick], low, high, at.get(f.name, ())
+            )
+            out[f.name] = (
+                drawn if not (f.nullable and f.is_integer) else [None if rng.random() < 0.1 else int(v) for v in drawn]
+            )
         elif f.type == "bool": out[f.name] = rng.random(rows) < .5
         else:
             known = list(dict.fromkeys(v for v in values if not is_missing(v)))
@@ -379,7 +487,7 @@ def _raw_thresholds(thresholds, back, signature, columns):
         found[names[feature]] = M[:, feature][np.isfinite(M[:, feature])]
     return found
 
-# %% ../nbs/21_compile.ipynb #a9c01663
+# %% ../nbs/21_compile.ipynb #23bdc275
 @dataclass(frozen=True)
 class Compiled:
     "A proven plan, or the reason why there is none."
@@ -407,19 +515,28 @@ def compile_plan(model,                 # as the notebook made it
         else: steps = _flatten(model)
         *front, last = steps
         for s in steps:
-            if not isinstance(s, str) and s is not None and not type(s).__module__.startswith("sklearn."): raise NoPlan(f"{type(s).__name__} is not scikit-learn's")
+            if not isinstance(s, str) and s is not None and not type(s).__module__.startswith("sklearn."):
+                raise NoPlan(f"{type(s).__name__} is not scikit-learn's")
         candidates = _candidates(last, front, signature, native_proba is not None)
         return _prove(candidates, signature, columns, n, native, native_proba)
-    except NoPlan as e: return Compiled(None, {"kind": "none", "why": str(e)})
-    except MissingExtra as e: return Compiled(None, {"kind": "none", "why": f"{e.message}; {e.fix}"})
-    except Exception as e: return Compiled(None, {"kind": "none", "why": f"compiling it failed: {type(e).__name__}: {e}"})   # never in the way of shipping
+    except NoPlan as e:
+        return Compiled(None, {"kind": "none", "why": str(e)})
+    except MissingExtra as e:
+        return Compiled(None, {"kind": "none", "why": f"{e.message}; {e.fix}"})
+    except Exception as e:
+        return Compiled(
+            None, {"kind": "none", "why": f"compiling it failed: {type(e).__name__}: {e}"}
+        )  # never in the way of shipping
 
 
 def _candidates(last, front, signature, proba):
     arrays = _Arrays()
     front_spec, back = _front(signature, front, arrays)
     if _is(last, *_linear_classifiers, *_linear_regressors, *_log_linear_regressors):
-        return [(Plan({"front": front_spec, "last": step}, arrays), {}, back, "numpy") for step in _linear_last(last, arrays, proba)]
+        return [
+            (Plan({"front": front_spec, "last": step}, arrays), {}, back, "numpy")
+            for step in _linear_last(last, arrays, proba)
+        ]
     steps, data, thresholds = _trees_last(last, arrays)
     return [(Plan({"front": front_spec, "last": step}, arrays, data), thresholds, back, "trees") for step in steps]
 
@@ -443,7 +560,16 @@ def _prove(candidates, signature, columns, n, native, native_proba):
     for plan, _, _, kind in candidates:
         try: worst, proven = _compare(plan, truths)
         except NoPlan as e: reason = str(e); continue
-        return Compiled(plan, {"kind": kind, "why": f"equal on {proven:,} rows", "rows": proven, "difference": worst, "microseconds": _time(plan, given)})
+        return Compiled(
+            plan,
+            {
+                "kind": kind,
+                "why": f"equal on {proven:,} rows",
+                "rows": proven,
+                "difference": worst,
+                "microseconds": _time(plan, given),
+            },
+        )
     raise NoPlan(reason)
 
 
@@ -465,9 +591,13 @@ def _compare(plan, truths):
     for rows, count, what, want, want_proba in truths:
         try: got, got_proba = plan.answer(rows, count, want_proba is not None)
         except Declined: raise NoPlan(f"the plan declines {what}") from None
-        for name, a, b in (("answer", answers(got, count), answers(want, count)), *((("probability", got_proba, want_proba),) if want_proba is not None else ())):
+        for name, a, b in (
+            ("answer", answers(got, count), answers(want, count)),
+            *((("probability", got_proba, want_proba),) if want_proba is not None else ()),
+        ):
             if differs(a, b, TOLERANCE): raise NoPlan(f"the plan gives {what} another {name} than the model")
-            if isinstance(a, np.ndarray) and a.dtype.kind == "f": worst = max(worst, float(np.max(np.abs(a - b) / np.maximum(1, np.abs(b)), initial=0)))
+            if isinstance(a, np.ndarray) and a.dtype.kind == "f":
+                worst = max(worst, float(np.max(np.abs(a - b) / np.maximum(1, np.abs(b)), initial=0)))
         proven += count
     if not proven: raise NoPlan("the model answers none of the drawn rows")
     return worst, proven

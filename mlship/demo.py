@@ -11,16 +11,19 @@ from .bundle import LoadedModel
 from .card import render
 from .openapi import example_rows, openapi
 
-# %% ../nbs/26_demo.ipynb #95a8e1b2
+# %% ../nbs/26_demo.ipynb #18b03bc5
 def _pretty(value, wide=88, indent=0) -> str:
     "JSON for reading: what fits on a line stays on it, so that 30 numbers do not become 30 lines."
     text = json.dumps(value, ensure_ascii=False)
     if indent + len(text) <= wide or not isinstance(value, (dict, list)) or not value: return text
-    if isinstance(value, dict): items = [f"{json.dumps(k, ensure_ascii=False)}: {_pretty(v, wide, indent + 2)}" for k, v in value.items()]
+    if isinstance(value, dict):
+        items = [f"{json.dumps(k, ensure_ascii=False)}: {_pretty(v, wide, indent + 2)}" for k, v in value.items()]
     else: items = [_pretty(v, wide, indent + 2) for v in value]
     lines, line = [], ""
     for item in items:
-        if line and ("\n" in item or "\n" in line or indent + len(line) + len(item) + 4 > wide): lines.append(line); line = ""
+        if line and ("\n" in item or "\n" in line or indent + len(line) + len(item) + 4 > wide):
+            lines.append(line)
+            line = ""
         line += (" " if line else "") + item + ","
     lines.append(line.rstrip(","))
     left, right = "{}" if isinstance(value, dict) else "[]"
@@ -34,9 +37,13 @@ def new_nonce() -> str:
 
 def security_headers(nonce: str) -> dict:
     "Headers for a page: nothing from elsewhere, no frames by others, no guessing of types."
-    return {"Content-Security-Policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; connect-src 'self'; "
-                                       "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
-            "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+    return {
+        "Content-Security-Policy": f"default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; connect-src 'self'; "
+        "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
 
 
 def index_page(models: "list[LoadedModel]", origin: str, nonce: str) -> str:
@@ -44,9 +51,20 @@ def index_page(models: "list[LoadedModel]", origin: str, nonce: str) -> str:
     m = models[0]
     body = {"inputs": example_rows(m), **({"proba": True} if m.has_proba else {})}
     shell = json.dumps(body, ensure_ascii=False).replace("'", "'\\''")
-    return render("demo/index.html", page="try", nonce=nonce, card=m.bundle.card(most=10_000), origin=origin, predict_path="predict",
-                  example=_pretty(body, 60), example_shell=shell, example_python=repr(body),
-                  others=[{"name": o.bundle.name, "version": o.bundle.version, "kind": o.bundle.manifest["kind"]} for o in models[1:]])
+    return render(
+        "demo/index.html",
+        page="try",
+        nonce=nonce,
+        card=m.bundle.card(most=10_000),
+        origin=origin,
+        predict_path="predict",
+        example=_pretty(body, 60),
+        example_shell=shell,
+        example_python=repr(body),
+        others=[
+            {"name": o.bundle.name, "version": o.bundle.version, "kind": o.bundle.manifest["kind"]} for o in models[1:]
+        ],
+    )
 
 
 def docs_page(models: "list[LoadedModel]", nonce: str) -> str:

@@ -15,7 +15,7 @@ from .proc import run
 from .server import PortTaken, check_port
 from .store import Store
 
-# %% ../nbs/60_doctor.ipynb #190c1977
+# %% ../nbs/60_doctor.ipynb #0f11983d
 @dataclass(frozen=True)
 class Finding:
     "One thing that was looked at."
@@ -27,14 +27,34 @@ class Finding:
 
 def _installation():
     v = platform.python_version()
-    yield Finding("good" if sys.version_info >= (3, 10) else "bad", "Python", f"{v} in {sys.prefix}", "" if sys.version_info >= (3, 10) else "use Python 3.10 or newer")
+    yield Finding(
+        "good" if sys.version_info >= (3, 10) else "bad",
+        "Python",
+        f"{v} in {sys.prefix}",
+        "" if sys.version_info >= (3, 10) else "use Python 3.10 or newer",
+    )
     yield Finding("good", "mlship", importlib.metadata.version("mlship-jupyter"))
     adapters = sorted(e.name for e in importlib.metadata.entry_points(group="mlship.adapters"))
-    yield Finding("good" if {"function", "sklearn"} <= set(adapters) else "bad", "adapters", ", ".join(adapters) or "none",
-                  "" if "function" in adapters else "pip install --force-reinstall mlship-jupyter")
-    for extra, package, why in [("sklearn", "scikit-learn", "scikit-learn models"), ("notebook", "papermill", "mlship serve NOTEBOOK"), ("parquet", "pyarrow", "Parquet files")]:
-        try: yield Finding("good", f"extra {extra}", f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError: yield Finding("note", f"extra {extra}", f"{package} is not installed; {why} need it", f"pip install 'mlship-jupyter[{extra}]'")
+    yield Finding(
+        "good" if {"function", "sklearn"} <= set(adapters) else "bad",
+        "adapters",
+        ", ".join(adapters) or "none",
+        "" if "function" in adapters else "pip install --force-reinstall mlship-jupyter",
+    )
+    for extra, package, why in [
+        ("sklearn", "scikit-learn", "scikit-learn models"),
+        ("notebook", "papermill", "mlship serve NOTEBOOK"),
+        ("parquet", "pyarrow", "Parquet files"),
+    ]:
+        try:
+            yield Finding("good", f"extra {extra}", f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(
+                "note",
+                f"extra {extra}",
+                f"{package} is not installed; {why} need it",
+                f"pip install 'mlship-jupyter[{extra}]'",
+            )
 
 
 def _store(folder):
@@ -43,10 +63,17 @@ def _store(folder):
         s.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=s.folder): pass
     except OSError as e:
-        yield Finding("bad", "store", f"{s.folder} cannot be written: {e.strerror}", "set MLSHIP_STORE to a folder of yours")
+        yield Finding(
+            "bad", "store", f"{s.folder} cannot be written: {e.strerror}", "set MLSHIP_STORE to a folder of yours"
+        )
         return
     free = shutil.disk_usage(s.folder).free
-    yield Finding("good" if free > 10**9 else "bad", "store", f"{s.folder}, {human_size(free)} free", "" if free > 10**9 else "mlship gc --keep 3, or move MLSHIP_STORE to a larger disk")
+    yield Finding(
+        "good" if free > 10**9 else "bad",
+        "store",
+        f"{s.folder}, {human_size(free)} free",
+        "" if free > 10**9 else "mlship gc --keep 3, or move MLSHIP_STORE to a larger disk",
+    )
     whole = 0
     for name in s.names():
         for v in s.versions(name):
@@ -56,9 +83,15 @@ def _store(folder):
                 whole += 1
             except MlshipError as e: yield Finding("bad", f"{name}@{v}", e.message, e.fix)
         for alias, v in s.aliases(name).items():
-            if v not in s.versions(name): yield Finding("bad", f"{name}@{alias}", f"points to version {v}, which is gone", f"mlship rm {name}@{alias}")
+            if v not in s.versions(name):
+                yield Finding(
+                    "bad", f"{name}@{alias}", f"points to version {v}, which is gone", f"mlship rm {name}@{alias}"
+                )
     yield Finding("good", "bundles", f"{whole} whole and trusted")
-    if left := s.gc(dry_run=True): yield Finding("note", "leftovers", f"{len(left)} from crashed ships, {human_size(sum(n for _, n in left))}", "mlship gc")
+    if left := s.gc(dry_run=True):
+        yield Finding(
+            "note", "leftovers", f"{len(left)} from crashed ships, {human_size(sum(n for _, n in left))}", "mlship gc"
+        )
 
 
 def _keys():
@@ -75,7 +108,12 @@ def _engine():
         try: answered = run([engine, "info"], timeout=10)
         except MlshipError: continue
         if answered.code == 0: yield Finding("good", "container engine", engine); return
-        yield Finding("note", "container engine", f"{engine} is installed, but its engine does not answer", f"start it ({engine} info  says why it does not)")
+        yield Finding(
+            "note",
+            "container engine",
+            f"{engine} is installed, but its engine does not answer",
+            f"start it ({engine} info  says why it does not)",
+        )
         return
     yield Finding("note", "container engine", "none; images need one", "install docker or podman")
 

@@ -20,7 +20,7 @@ from .schema import Field, Signature
 BATCH_ROWS, BATCH_BYTES = 10_000, 4 * 2**20   # a chunk ends at whichever comes first
 LONGEST = 2**26                               # bytes in one line, or in one cell
 
-# %% ../nbs/31_files.ipynb #f84d901e
+# %% ../nbs/31_files.ipynb #6ea0f468
 class _Lines:
     "A text file, line by line, in chunks."
     resumes = True
@@ -38,7 +38,11 @@ class _Lines:
         raw = self.file.readline(LONGEST)
         if not raw: raise StopIteration
         self.line += 1
-        if len(raw) == LONGEST: raise BadInput(f"{self.path}, line {self.line}: is longer than {LONGEST >> 20} MB", fix="is this one row a line? Line ends must be \\n or \\r\\n")
+        if len(raw) == LONGEST:
+            raise BadInput(
+                f"{self.path}, line {self.line}: is longer than {LONGEST >> 20} MB",
+                fix="is this one row a line? Line ends must be \\n or \\r\\n",
+            )
         self.fed.append(raw)
         try: text = raw.decode()
         except UnicodeDecodeError: self.foreign, text = True, raw.decode(errors="surrogateescape")
@@ -77,10 +81,17 @@ class _Lines:
     def finish(self, out): pass
 
     def _not_utf8(self, line, raw):
-        try: raw.decode()
-        except UnicodeDecodeError as e: return Problem(f"line {line}", "is not UTF-8", "UTF-8 (for another encoding:  iconv -f latin1 -t utf-8)", f"byte 0x{raw[e.start]:02x} after {raw[max(0, e.start - 20):e.start].decode(errors='replace')!r}")
+        try:
+            raw.decode()
+        except UnicodeDecodeError as e:
+            return Problem(
+                f"line {line}",
+                "is not UTF-8",
+                "UTF-8 (for another encoding:  iconv -f latin1 -t utf-8)",
+                f"byte 0x{raw[e.start]:02x} after {raw[max(0, e.start - 20) : e.start].decode(errors='replace')!r}",
+            )
 
-# %% ../nbs/31_files.ipynb #d896a40f
+# %% ../nbs/31_files.ipynb #735d5362
 def as_cell(v,                     # a JSON value
             separator: str = ","):
     "An answer as CSV text, quoted where it must be."
@@ -113,21 +124,30 @@ class Csv(_Lines):
             try: row = next(rows)
             except StopIteration: return
             except csv.Error as e:
-                raise BadInput(f"{self.path}, line {line}: cannot be read as CSV: {str(e).partition(' - ')[0]}",
-                               fix='quotes go around a whole cell, and those inside are doubled: "say ""hi"""; line ends are \\n or \\r\\n') from None
+                raise BadInput(
+                    f"{self.path}, line {line}: cannot be read as CSV: {str(e).partition(' - ')[0]}",
+                    fix='quotes go around a whole cell, and those inside are doubled: "say ""hi"""; line ends are \\n or \\r\\n',
+                ) from None
             if len(self.fed) > at + 1: self.fed[at:] = [b"".join(self.fed[at:])]
             raw = self.fed[at]
             if self.foreign: row = self._not_utf8(line, raw)
             elif not row: continue   # a blank line is no row
             elif not header and len(row) != len(self.names):
-                row = Problem(f"line {line}", f"has {len(row)} cell{'s' * (len(row) != 1)}", f"{len(self.names)}, as the header has", show(raw.decode().rstrip("\r\n")))
+                row = Problem(
+                    f"line {line}",
+                    f"has {len(row)} cell{'s' * (len(row) != 1)}",
+                    f"{len(self.names)}, as the header has",
+                    show(raw.decode().rstrip("\r\n")),
+                )
             if header and isinstance(row, Problem): refuse([row])
             yield line, raw, row
 
     def chunk(self, lines, raws, rows, broken):
         texts = list(zip(*rows)) or [()] * len(self.names)
         values = gather(self.signature, self.plan, lambda field, j: typed(field, texts[j]), len(rows))
-        return Chunk(lines, raws, values, broken, tuple(None if j is None else self.names[j] for j in self.plan.columns))
+        return Chunk(
+            lines, raws, values, broken, tuple(None if j is None else self.names[j] for j in self.plan.columns)
+        )
 
     def begin(self, out, columns: dict):
         "The header, with the names of the answers."
@@ -138,12 +158,24 @@ class Csv(_Lines):
         cells = [[as_cell(v, self.separator) for v in to_list(c)] for c in columns.values()]
         out.write(b"".join([self._joined(raw, answers) for raw, answers in zip(raws, zip(*cells))]))
 
-    def _joined(self, raw, cells): return raw.rstrip(b"\r\n") + (self.separator + self.separator.join(cells)).encode(errors="replace") + self.eol
+    def _joined(self, raw, cells):
+        return raw.rstrip(b"\r\n") + (self.separator + self.separator.join(cells)).encode(errors="replace") + self.eol
 
-    def bad_head(self): return f"line{self.separator}reason{self.separator}".encode() + self.raw.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n") + self.eol
-    def bad_row(self, line, reason, raw): return f"{line}{self.separator}{as_cell(reason, self.separator)}{self.separator}".encode() + raw.rstrip(b"\r\n") + self.eol
+    def bad_head(self):
+        return (
+            f"line{self.separator}reason{self.separator}".encode()
+            + self.raw.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+            + self.eol
+        )
 
-# %% ../nbs/31_files.ipynb #90174ce1
+    def bad_row(self, line, reason, raw):
+        return (
+            f"{line}{self.separator}{as_cell(reason, self.separator)}{self.separator}".encode()
+            + raw.rstrip(b"\r\n")
+            + self.eol
+        )
+
+# %% ../nbs/31_files.ipynb #57104d70
 def _json(v) -> bytes:
     try: return orjson.dumps(v)
     except TypeError: return json.dumps(v, ensure_ascii=False).encode(errors="replace")   # whole numbers beyond 64 bits
@@ -154,7 +186,11 @@ class JsonLines(_Lines):
     bad_ending, names = ".bad.jsonl", ()
 
     def records(self):
-        single = None if self.signature.by_name or len(self.signature.inputs) > 1 or self.signature.inputs[0].shape else self.signature.inputs[0]
+        single = (
+            None
+            if self.signature.by_name or len(self.signature.inputs) > 1 or self.signature.inputs[0].shape
+            else self.signature.inputs[0]
+        )
         keys = (*self.signature.names, single.name) if single else ()
         for _ in self:
             raw, self.foreign = self.fed[-1].removeprefix(b"\xef\xbb\xbf" if self.line == 1 else b"").strip(), False
@@ -162,13 +198,27 @@ class JsonLines(_Lines):
             where = f"line {self.line}"
             try: row = orjson.loads(raw)
             except orjson.JSONDecodeError as e:
-                row = self._not_utf8(self.line, raw) or Problem(where, f"is no JSON: {e}", "one JSON value a line; a missing value is null, not NaN", show(raw.decode()))
+                row = self._not_utf8(self.line, raw) or Problem(
+                    where,
+                    f"is no JSON: {e}",
+                    "one JSON value a line; a missing value is null, not NaN",
+                    show(raw.decode()),
+                )
             if isinstance(row, dict):
                 clash = next((k for k in self.reserved if k in row), None)
                 key = next((k for k in keys if k in row), next(iter(row)) if len(row) == 1 else None)
-                if clash: row = Problem(f"{where}, column {clash!r}", "has the name of the answer", "another name for it", show(row[clash]))
+                if clash:
+                    row = Problem(
+                        f"{where}, column {clash!r}",
+                        "has the name of the answer",
+                        "another name for it",
+                        show(row[clash]),
+                    )
                 elif single and key is not None: row = row[key]
-                elif single and single.type != "json": row = Problem(where, f"has no {keys[0]!r}", f"a record with {keys[0]!r}, or the value alone", show(row))
+                elif single and single.type != "json":
+                    row = Problem(
+                        where, f"has no {keys[0]!r}", f"a record with {keys[0]!r}, or the value alone", show(row)
+                    )
             yield self.line, raw, row
 
     def chunk(self, lines, raws, rows, broken): return Chunk(lines, raws, rows, broken, self.signature.names)
@@ -178,7 +228,9 @@ class JsonLines(_Lines):
     def write(self, out, raws: list, columns: dict):
         "Rows as they came, with the answers in them."
         parts = [[b'"' + name.encode() + b'":' + _json(v) for v in to_list(c)] for name, c in columns.items()]
-        out.write(b"".join([self._opened(raw) + b",".join(answers) + b"}\n" for raw, answers in zip(raws, zip(*parts))]))
+        out.write(
+            b"".join([self._opened(raw) + b",".join(answers) + b"}\n" for raw, answers in zip(raws, zip(*parts))])
+        )
 
     def _opened(self, raw):
         if raw[:1] != b"{": return b'{"input":' + raw + b","
@@ -192,14 +244,17 @@ class JsonLines(_Lines):
         except orjson.JSONDecodeError: raw = _json(raw.decode(errors="replace"))
         return b'{"line":%d,"reason":%b,"row":%b}\n' % (line, _json(reason), raw)
 
-# %% ../nbs/31_files.ipynb #d58b1da8
+# %% ../nbs/31_files.ipynb #e236b1d1
 class Parquet:
     "Parquet through pyarrow, in batches."
     bad_ending, resumes = ".bad.jsonl", False
 
     def __init__(self, path, signature, reserved=()):
         self.path, self.signature = path, signature
-        self.pq, self.pa = need("pyarrow.parquet", "parquet", "reading Parquet"), need("pyarrow", "parquet", "reading Parquet")
+        self.pq, self.pa = (
+            need("pyarrow.parquet", "parquet", "reading Parquet"),
+            need("pyarrow", "parquet", "reading Parquet"),
+        )
         self.size, self.offset, self.writer = path.stat().st_size, 0, None
         if not self.size: raise BadInput(f"{path} is empty", fix="write it again")
         try: self.file = self.pq.ParquetFile(path)
@@ -211,7 +266,10 @@ class Parquet:
     def close(self): self.file.close()
 
     def _unreadable(self, e):
-        raise BadInput(f"{self.path} cannot be read as Parquet: {str(e).splitlines()[0]}", fix="was it copied or written to its end? Write it again") from None
+        raise BadInput(
+            f"{self.path} cannot be read as Parquet: {str(e).splitlines()[0]}",
+            fix="was it copied or written to its end? Write it again",
+        ) from None
 
     def chunks(self, batch_rows: int = BATCH_ROWS):
         "The rows, in batches; fewer at once when they are wide."
@@ -222,18 +280,27 @@ class Parquet:
             try: batch = next(batches, None)
             except (self.pa.ArrowException, OSError) as e: self._unreadable(e)
             if batch is None: return
-            values = gather(self.signature, self.plan, lambda field, j: self._values(field, batch.column(j)), batch.num_rows)
+            values = gather(
+                self.signature, self.plan, lambda field, j: self._values(field, batch.column(j)), batch.num_rows
+            )
             lines = list(range(done + 1, done + batch.num_rows + 1))
             done += batch.num_rows
             self.offset = self.size * done // meta.num_rows
-            yield Chunk(lines, batch, values, [], tuple(None if j is None else self.names[j] for j in self.plan.columns))
+            yield Chunk(
+                lines, batch, values, [], tuple(None if j is None else self.names[j] for j in self.plan.columns)
+            )
 
     def _values(self, field, column):
         types = self.pa.types
         if types.is_dictionary(column.type): column = column.dictionary_decode()
-        if types.is_floating(column.type) or (types.is_integer(column.type) and not column.null_count): return column.to_numpy(zero_copy_only=False)
+        if types.is_floating(column.type) or (types.is_integer(column.type) and not column.null_count):
+            return column.to_numpy(zero_copy_only=False)
         values = column.to_pylist()
-        return [v if v is None else float(v) for v in values] if types.is_decimal(column.type) and field.is_float else values
+        return (
+            [v if v is None else float(v) for v in values]
+            if types.is_decimal(column.type) and field.is_float
+            else values
+        )
 
     def begin(self, out, columns: dict):
         "The schema, with the answers; a list's type is that of the first ones."
@@ -251,20 +318,36 @@ class Parquet:
         "Rows as they came, with columns for the answers."
         try: new = [self._array(c, self.out_schema.field(name).type) for name, c in columns.items()]
         except (self.pa.ArrowException, OverflowError) as e:
-            raise UsageError(f"the model's answers are not of one type, which Parquet needs: {e}", fix="convert the file to .jsonl, or .csv") from None
+            raise UsageError(
+                f"the model's answers are not of one type, which Parquet needs: {e}",
+                fix="convert the file to .jsonl, or .csv",
+            ) from None
         self.writer.write_batch(self.pa.RecordBatch.from_arrays([*batch.columns, *new], schema=self.out_schema))
 
     def _array(self, c, type):
         if isinstance(c, np.ndarray) and c.ndim == 1: return self.pa.array(c, type=type)
         texts = self.pa.types.is_string(type)
-        return self.pa.array([json.dumps(v, ensure_ascii=False) if texts and v is not None and not isinstance(v, str) else v for v in to_list(c)], type=type)
+        return self.pa.array(
+            [
+                json.dumps(v, ensure_ascii=False) if texts and v is not None and not isinstance(v, str) else v
+                for v in to_list(c)
+            ],
+            type=type,
+        )
 
     def finish(self, out): self.writer.close()
 
     def bad_head(self): return b""
-    def bad_row(self, line, reason, raw): return json.dumps({"line": line, "reason": reason, "row": raw.to_pylist()[0]}, ensure_ascii=False, default=str).encode() + b"\n"
 
-# %% ../nbs/31_files.ipynb #50c681ac
+    def bad_row(self, line, reason, raw):
+        return (
+            json.dumps(
+                {"line": line, "reason": reason, "row": raw.to_pylist()[0]}, ensure_ascii=False, default=str
+            ).encode()
+            + b"\n"
+        )
+
+# %% ../nbs/31_files.ipynb #52b207bb
 FORMATS = {".csv": Csv, ".tsv": Csv, ".jsonl": JsonLines, ".ndjson": JsonLines, ".parquet": Parquet}
 
 
@@ -276,7 +359,9 @@ def pick(raw, rows: "list[int]"):
 def kind_of(path: Path):
     "The format that a file's ending names."
     if kind := FORMATS.get(path.suffix.lower()): return kind
-    raise UsageError(f"{path.name}: cannot tell the format from the ending {path.suffix!r}", fix=f"one of {', '.join(FORMATS)}")
+    raise UsageError(
+        f"{path.name}: cannot tell the format from the ending {path.suffix!r}", fix=f"one of {', '.join(FORMATS)}"
+    )
 
 
 def open_table(path: "str | Path", signature: Signature,
@@ -284,6 +369,13 @@ def open_table(path: "str | Path", signature: Signature,
     "A file of rows for a model; `NotFound`, `UsageError` or `BadInput` when it is none."
     path = Path(path)
     kind = kind_of(path)
-    if not path.exists(): raise NotFound(f"there is no file {path}", fix="check the path" if path.parent.exists() else f"and no folder {path.parent}: check the path")
-    if not path.is_file(): raise UsageError(f"{path} is no file", fix="give the path of a regular file, which can be read from its start again")
+    if not path.exists():
+        raise NotFound(
+            f"there is no file {path}",
+            fix="check the path" if path.parent.exists() else f"and no folder {path.parent}: check the path",
+        )
+    if not path.is_file():
+        raise UsageError(
+            f"{path} is no file", fix="give the path of a regular file, which can be read from its start again"
+        )
     return kind(path, signature, reserved)

@@ -34,7 +34,7 @@ def parse_value(text: str):
     try: return float(text)
     except ValueError: return text
 
-# %% ../nbs/50_notebook.ipynb #9f82e302
+# %% ../nbs/50_notebook.ipynb #8178b3d6
 def known_parameters(path: Path) -> "dict[str, str]":
     "Names and default values (as source) of the cell tagged `parameters`; empty when there is none."
     papermill = need("papermill", "notebook", "running a notebook")
@@ -47,13 +47,19 @@ def _check_parameters(path, parameters):
     if not parameters: return
     known = known_parameters(path)
     if not known:
-        raise UsageError(f"{path.name} has no parameters, so {next(iter(parameters))} cannot be set", fix="tag the cell that has the defaults with 'parameters' (JupyterLab: property inspector, cell tags)")
+        raise UsageError(
+            f"{path.name} has no parameters, so {next(iter(parameters))} cannot be set",
+            fix="tag the cell that has the defaults with 'parameters' (JupyterLab: property inspector, cell tags)",
+        )
     for name in parameters:
         if name in known: continue
         near = difflib.get_close_matches(name, known, 1)
-        raise UsageError(f"{path.name} has no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""), fix="it has " + ", ".join(f"{k} = {v}" for k, v in known.items()))
+        raise UsageError(
+            f"{path.name} has no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+            fix="it has " + ", ".join(f"{k} = {v}" for k, v in known.items()),
+        )
 
-# %% ../nbs/50_notebook.ipynb #21aae69c
+# %% ../nbs/50_notebook.ipynb #0df49a0c
 def _engine(on_cell):
     "A papermill engine: the usual one, telling us which cell is on."
     from papermill.engines import NBClientEngine
@@ -65,7 +71,14 @@ def _engine(on_cell):
             def cell_start(cell, cell_index=None, **kwargs):
                 if cell.cell_type == "code":
                     done.append(cell_index)
-                    on_cell(len(done), total, next((line for line in cell.source.splitlines() if line.strip() and not line.startswith("#|")), ""))
+                    on_cell(
+                        len(done),
+                        total,
+                        next(
+                            (line for line in cell.source.splitlines() if line.strip() and not line.startswith("#|")),
+                            "",
+                        ),
+                    )
                 return start(cell, cell_index, **kwargs)
             nb_man.cell_start = cell_start
             return super().execute_managed_notebook(nb_man, kernel_name, **kw)
@@ -93,12 +106,21 @@ def run_notebook(path: "str | Path",         # the notebook
                  ) -> Ran:
     "Run a notebook in a fresh kernel, in its own folder; raises `NotebookFailed` with the failing cell."
     path = Path(path)
-    if not path.is_file(): raise NotFound(f"there is no notebook {path}", fix="check the path; it is taken from the folder you are in")
+    if not path.is_file():
+        raise NotFound(f"there is no notebook {path}", fix="check the path; it is taken from the folder you are in")
     papermill = need("papermill", "notebook", "running a notebook")
     need("ipykernel", "notebook", "running a notebook")
-    try: cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, TypeError): raise UsageError(f"{path} is no notebook: it is not the JSON that Jupyter writes", fix="open it in JupyterLab and save it again") from None
-    if not any(c.get("cell_type") == "code" and "".join(c.get("source", "")).strip() for c in cells): raise UsageError(f"{path} has no code to run", fix="a notebook ships with: from mlship import ship; ship(model, X, name=...)")
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(
+            f"{path} is no notebook: it is not the JSON that Jupyter writes",
+            fix="open it in JupyterLab and save it again",
+        ) from None
+    if not any(c.get("cell_type") == "code" and "".join(c.get("source", "")).strip() for c in cells):
+        raise UsageError(
+            f"{path} has no code to run", fix="a notebook ships with: from mlship import ship; ship(model, X, name=...)"
+        )
     parameters = dict(parameters or {})
     _check_parameters(path, parameters)
     from papermill.engines import papermill_engines
@@ -109,21 +131,50 @@ def run_notebook(path: "str | Path",         # the notebook
     log = output.with_name(f".{output.name}.shipped")
     log.unlink(missing_ok=True)
     names = set(jupyter_client.kernelspec.find_kernel_specs())
-    wanted = json.loads(path.read_text(encoding="utf-8")).get("metadata", {}).get("kernelspec", {}).get("name", "python3")
+    wanted = (
+        json.loads(path.read_text(encoding="utf-8")).get("metadata", {}).get("kernelspec", {}).get("name", "python3")
+    )
     try:
-        with _environment(MLSHIP_SHIPPED=str(log.absolute()), MLSHIP_NOTEBOOK=path.name, MLSHIP_STORE=str(store) if store else None):
-            nb = papermill.execute_notebook(str(path), str(output), parameters, engine_name="mlship-run", progress_bar=False, log_output=False,
-                                            kernel_name=wanted if wanted in names else "python3", cwd=str(path.parent.absolute()), execution_timeout=timeout, autosave_cell_every=0,
-                                            extra_arguments=["--log-level=40"])   # the kernel's own warnings are not the user's
+        with _environment(
+            MLSHIP_SHIPPED=str(log.absolute()), MLSHIP_NOTEBOOK=path.name, MLSHIP_STORE=str(store) if store else None
+        ):
+            nb = papermill.execute_notebook(
+                str(path),
+                str(output),
+                parameters,
+                engine_name="mlship-run",
+                progress_bar=False,
+                log_output=False,
+                kernel_name=wanted if wanted in names else "python3",
+                cwd=str(path.parent.absolute()),
+                execution_timeout=timeout,
+                autosave_cell_every=0,
+                extra_arguments=["--log-level=40"],
+            )   # the kernel's own warnings are not the user's
     except PapermillExecutionError as e:
         lines = "\n".join(_plain(t) for t in e.traceback)
-        raise NotebookFailed(f"cell {_code_number(output, e.cell_index)} of {path.name} failed: {e.ename}: {_plain(e.evalue)}\n\n{lines}", fix=f"mend that cell; the notebook as it ran is in {output}",
-                             cell=_code_number(output, e.cell_index), source=e.source) from None
-    except (RuntimeError, TimeoutError) as e:     # the kernel is gone, or a cell took too long
-        raise NotebookFailed(f"{path.name} did not run to its end: {e}", fix="a cell ended the kernel (os._exit, out of memory) or took too long; run it in JupyterLab to see which") from None
+        raise NotebookFailed(
+            f"cell {_code_number(output, e.cell_index)} of {path.name} failed: {e.ename}: {_plain(e.evalue)}\n\n{lines}",
+            fix=f"mend that cell; the notebook as it ran is in {output}",
+            cell=_code_number(output, e.cell_index),
+            source=e.source,
+        ) from None
+    except (RuntimeError, TimeoutError) as e:  # the kernel is gone, or a cell took too long
+        raise NotebookFailed(
+            f"{path.name} did not run to its end: {e}",
+            fix="a cell ended the kernel (os._exit, out of memory) or took too long; run it in JupyterLab to see which",
+        ) from None
     for i, c in enumerate(nb.cells):
-        if c.cell_type == "code" and c.source.strip() and c.execution_count is None and "skip-execution" not in c.metadata.get("tags", []):
-            raise NotebookFailed(f"cell {_code_number(output, i)} of {path.name} never ran", fix="an earlier cell ended the run (sys.exit?); take that out")
+        if (
+            c.cell_type == "code"
+            and c.source.strip()
+            and c.execution_count is None
+            and "skip-execution" not in c.metadata.get("tags", [])
+        ):
+            raise NotebookFailed(
+                f"cell {_code_number(output, i)} of {path.name} never ran",
+                fix="an earlier cell ended the run (sys.exit?); take that out",
+            )
     shipped = tuple(json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()) if log.exists() else ()
     log.unlink(missing_ok=True)
     return Ran(output, shipped)

@@ -34,23 +34,43 @@ def row_schema(s: Signature, profile: "dict | None" = None) -> dict:
     return {"type": "array", "prefixItems": [json_schema(f, profile) for f in s.inputs],
             "minItems": len(s.inputs), "maxItems": len(s.inputs)}
 
-# %% ../nbs/25_openapi.ipynb #243e4c87
+# %% ../nbs/25_openapi.ipynb #e3886b14
 def example_rows(m: LoadedModel, n: int = 1) -> list:
     "Kept example rows, or none where the author let none travel."
     return m.bundle.examples["rows"][:n]
 
 
-_problem = {"type": "object", "required": ["error", "request_id"], "properties": {
-    "error": {"type": "object", "required": ["code", "message"], "properties": {
-        "code": {"type": "string"}, "message": {"type": "string"}, "fix": {"type": "string"}, "field": {"type": "string"},
-        "expected": {"type": "string"}, "got": {"type": "string"}, "problems": {"type": "array", "items": {"type": "object"}}}},
-    "request_id": {"type": "string"}}}
-_responses = {"400": "The body cannot be read.", "413": "The body is too large.", "415": "The content type is not read here.",
-              "422": "It can be read, but a field is wrong; all problems are listed."}
+_problem = {
+    "type": "object",
+    "required": ["error", "request_id"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "fix": {"type": "string"},
+                "field": {"type": "string"},
+                "expected": {"type": "string"},
+                "got": {"type": "string"},
+                "problems": {"type": "array", "items": {"type": "object"}},
+            },
+        },
+        "request_id": {"type": "string"},
+    },
+}
+_responses = {
+    "400": "The body cannot be read.",
+    "413": "The body is too large.",
+    "415": "The content type is not read here.",
+    "422": "It can be read, but a field is wrong; all problems are listed.",
+}
 
 
 def _post(summary, description, schema, example, answer):
-    def body(s, e=None): return {"content": {"application/json": {"schema": s, **({"example": e} if e is not None else {})}}}
+    def body(s, e=None):
+        return {"content": {"application/json": {"schema": s, **({"example": e} if e is not None else {})}}}
     refused = {"description": "", **body({"$ref": "#/components/schemas/Error"})}
     return {"summary": summary, "description": description, "requestBody": {"required": True, **body(schema, example)},
             "responses": {"200": {"description": "The answers, one a row.", **body(answer)},
@@ -85,22 +105,40 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
     rows = {"type": "array", "items": row_schema(s, m.bundle.profile)}
     if s.by_name:
         records = {"type": "array", "items": {**row_schema(s, m.bundle.profile), "additionalProperties": True}}
-        body, example = {"required": ["dataframe_records"], "properties": {"dataframe_records": records}}, {"dataframe_records": example_rows(m)}
+        body, example = (
+            {"required": ["dataframe_records"], "properties": {"dataframe_records": records}},
+            {"dataframe_records": example_rows(m)},
+        )
     else: body, example = {"required": ["inputs"], "properties": {"inputs": rows}}, {"inputs": example_rows(m)}
     paths["/invocations"] = {"post": _post("Ask, as MLflow and SageMaker do", "Extra columns are ignored and counted.",
         {"type": "object", **body}, example, {"type": "object", "properties": {"predictions": {"type": "array"}}})}
     for other in models:
-        paths[f"/v2/models/{other.bundle.name}"] = {"get": _get("Inputs and outputs", "Open Inference Protocol: model metadata.")}
-        paths[f"/v2/models/{other.bundle.name}/infer"] = {"post": _post(f"Ask {other.bundle.name}, Open Inference Protocol",
-            "Tensors in, tensors out.", {"$ref": "#/components/schemas/V2Request"}, v2_example(other), {"type": "object"})}
+        paths[f"/v2/models/{other.bundle.name}"] = {
+            "get": _get("Inputs and outputs", "Open Inference Protocol: model metadata.")
+        }
+        paths[f"/v2/models/{other.bundle.name}/infer"] = {
+            "post": _post(
+                f"Ask {other.bundle.name}, Open Inference Protocol",
+                "Tensors in, tensors out.",
+                {"$ref": "#/components/schemas/V2Request"},
+                v2_example(other),
+                {"type": "object"},
+            )
+        }
     paths["/livez"] = {"get": _get("Is it alive?", "The process answers.")}
     paths["/readyz"] = {"get": _get("Is it ready?", "All workers have loaded the models.", ("200", "503"))}
     paths["/models"] = {"get": _get("Which models are here?", "Names, versions and signatures.")}
-    paths["/metrics"] = {"get": _get("Numbers for Prometheus", "Requests, times, rows, values outside the training data.")}
+    paths["/metrics"] = {
+        "get": _get("Numbers for Prometheus", "Requests, times, rows, values outside the training data.")
+    }
     tensor = {"type": "object", "required": ["name", "shape", "datatype", "data"], "properties": {
         "name": {"type": "string"}, "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
         "datatype": {"type": "string"}, "data": {"type": "array"}}}
-    v2 = {"type": "object", "required": ["inputs"], "properties": {"id": {"type": "string"}, "inputs": {"type": "array", "items": tensor}}}
+    v2 = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {"id": {"type": "string"}, "inputs": {"type": "array", "items": tensor}},
+    }
     about = f"{m.bundle.manifest['kind']}, {m.bundle.ref}."
     return {"openapi": "3.1.0", "info": {"title": m.bundle.manifest.get("title") or m.bundle.name, "version": version,
             "description": about + (" " + m.bundle.manifest["notes"] if m.bundle.manifest.get("notes") else "")},
@@ -115,6 +153,8 @@ def v2_example(m: LoadedModel) -> dict:
         flat = values
         for _ in f.shape: flat = [x for v in flat for x in v]
         return {"name": f.name, "shape": [len(rows), *f.shape], "datatype": v2_type(f), "data": flat}
-    if s.by_name: return {"inputs": [tensor(f, [r[f.name] for r in rows]) for f in s.inputs if all(f.name in r for r in rows)]}
+
+    if s.by_name:
+        return {"inputs": [tensor(f, [r[f.name] for r in rows]) for f in s.inputs if all(f.name in r for r in rows)]}
     if len(s.inputs) == 1: return {"inputs": [tensor(s.inputs[0], rows)]}
     return {"inputs": [tensor(f, [r[j] for r in rows]) for j, f in enumerate(s.inputs)]}

@@ -29,7 +29,7 @@ def matrix_of(columns: dict,       # field name -> checked values
     for j, name in enumerate(names): out[:, j] = _as_float(columns[name])
     return out
 
-# %% ../nbs/07_plan.ipynb #515daf98
+# %% ../nbs/07_plan.ipynb #248eeace
 def _scale(a):
     center, scale = a.get("center"), a.get("scale")
     if center is not None and scale is not None: return lambda M: (M - center) / scale
@@ -70,12 +70,25 @@ def _project(a):  # PCA and TruncatedSVD
 def _normalize(a):
     kind = a["norm"]
     def run(M):
-        size = np.abs(M).max(1) if kind == "max" else np.abs(M).sum(1) if kind == "l1" else np.sqrt(np.einsum("ij,ij->i", M, M))
+        size = (
+            np.abs(M).max(1)
+            if kind == "max"
+            else np.abs(M).sum(1)
+            if kind == "l1"
+            else np.sqrt(np.einsum("ij,ij->i", M, M))
+        )
         return M / np.where(size == 0, 1.0, size)[:, None]
     return run
 
 
-_matrix_steps = {"scale": _scale, "affine": _affine, "impute": _impute, "select": _select, "project": _project, "normalize": _normalize}
+_matrix_steps = {
+    "scale": _scale,
+    "affine": _affine,
+    "impute": _impute,
+    "select": _select,
+    "project": _project,
+    "normalize": _normalize,
+}
 
 # %% ../nbs/07_plan.ipynb #16bf3825
 def _key(v): return None if is_missing(v) else v

@@ -15,7 +15,7 @@ from .outputs import answers, differs, to_list
 from .schema import Field, Signature
 from .store import Store, parse_ref
 
-# %% ../nbs/23_release.ipynb #576c6f4c
+# %% ../nbs/23_release.ipynb #5b78f6ee
 @dataclass(frozen=True)
 class Change:
     "One difference between two signatures; breaking when a client of the old one may fail with the new."
@@ -29,8 +29,9 @@ def _takes_all_of(new: Field, old: Field) -> "str | None":
     if new.shape != old.shape: return f"shape {list(old.shape)} became {list(new.shape)}"
     if new.type != old.type:
         if new.type == "json": return None
-        wider = (old.is_integer and new.is_integer and new.bounds[0] <= old.bounds[0] and new.bounds[1] >= old.bounds[1]) or (
-            old.is_number and new.is_float and (old.is_float or old.bounds[1] <= 2**53))
+        wider = (
+            old.is_integer and new.is_integer and new.bounds[0] <= old.bounds[0] and new.bounds[1] >= old.bounds[1]
+        ) or (old.is_number and new.is_float and (old.is_float or old.bounds[1] <= 2**53))
         if not wider: return f"{old.type} became {new.type}"
     if old.nullable and not new.nullable: return "may no longer be missing"
     if old.optional and not new.optional: return "must now be there"
@@ -43,11 +44,16 @@ def signature_changes(old: Signature, new: Signature) -> "list[Change]":
     if old.by_name != new.by_name: found.append(Change("rows", f"{old.container} became {new.container}", True))
     before, after = {f.name: f for f in old.inputs}, {f.name: f for f in new.inputs}
     for name in before.keys() - after.keys(): found.append(Change(name, "is no longer taken", True))
-    for name in after.keys() - before.keys(): found.append(Change(name, "is new" + ("" if after[name].optional else ", and must be there"), not after[name].optional))
+    for name in after.keys() - before.keys():
+        found.append(
+            Change(name, "is new" + ("" if after[name].optional else ", and must be there"), not after[name].optional)
+        )
     for name in before.keys() & after.keys():
         why = _takes_all_of(after[name], before[name])
-        if why: found.append(Change(name, why, True))
-        elif after[name] != before[name]: found.append(Change(name, f"{before[name].expected} became {after[name].expected}", False))
+        if why:
+            found.append(Change(name, why, True))
+        elif after[name] != before[name]:
+            found.append(Change(name, f"{before[name].expected} became {after[name].expected}", False))
     outs, now = {f.name: f for f in old.outputs}, {f.name: f for f in new.outputs}
     for name in outs.keys() - now.keys(): found.append(Change(name, "is no longer given", True))
     for name in now.keys() - outs.keys(): found.append(Change(name, "is given now, too", False))
@@ -55,12 +61,20 @@ def signature_changes(old: Signature, new: Signature) -> "list[Change]":
         kind = (outs[name].type, outs[name].shape) != (now[name].type, now[name].shape)
         if kind: found.append(Change(name, f"{outs[name].expected} became {now[name].expected}", True))
     if old.classes != new.classes and not (old.classes is None and new.classes is None):
-        gone, come = (sorted(map(str, set(a or ()) - set(b or ()))) for a, b in ((old.classes, new.classes), (new.classes, old.classes)))
-        said = "; ".join(([f"no longer: {', '.join(gone)}"] if gone else []) + ([f"new: {', '.join(come)}"] if come else [])) or "in another order"
+        gone, come = (
+            sorted(map(str, set(a or ()) - set(b or ())))
+            for a, b in ((old.classes, new.classes), (new.classes, old.classes))
+        )
+        said = (
+            "; ".join(
+                ([f"no longer: {', '.join(gone)}"] if gone else []) + ([f"new: {', '.join(come)}"] if come else [])
+            )
+            or "in another order"
+        )
         found.append(Change("classes", said, True))
     return sorted(found, key=lambda c: (not c.breaking, c.field))
 
-# %% ../nbs/23_release.ipynb #099a3853
+# %% ../nbs/23_release.ipynb #0cc564c6
 @dataclass(frozen=True)
 class Replay:
     "Kept examples of two versions, asked of the newer one."
@@ -110,13 +124,18 @@ class Difference:
 
 def diff(old: Bundle, new: Bundle) -> Difference:
     "Compare two versions: signatures, answers, metrics, requirements. Loads both."
-    def lines(b): return {r.partition("==")[0]: r for r in b.manifest["requirements"]["direct"] + b.manifest["requirements"]["brought"]}
+
+    def lines(b):
+        return {
+            r.partition("==")[0]: r
+            for r in b.manifest["requirements"]["direct"] + b.manifest["requirements"]["brought"]
+        }
     m, n, r, s = old.manifest.get("metrics") or {}, new.manifest.get("metrics") or {}, lines(old), lines(new)
     return Difference(old, new, signature_changes(old.signature, new.signature), replay(old.load(), new.load()),
                       {k: (m.get(k), n.get(k)) for k in sorted(m.keys() | n.keys())},
                       {k: (r.get(k), s.get(k)) for k in sorted(r.keys() | s.keys()) if r.get(k) != s.get(k)})
 
-# %% ../nbs/23_release.ipynb #ba81e5d3
+# %% ../nbs/23_release.ipynb #7c3b6853
 def history(store: Store, name: str) -> "list[dict]":
     "Who moved which alias from what to what, when; oldest first."
     try: lines = (store.folder/name/"log.jsonl").read_text(encoding="utf-8").splitlines()
@@ -147,18 +166,34 @@ def promote(store: Store,
     "Point an alias at a version, after comparing it with the one it points to now."
     r = store.resolve(ref)
     new, current = store.open(f"{r.name}@{r.version}"), store.aliases(r.name).get(alias)
-    if current == r.version: raise UsageError(f"{r.name}@{alias} is version {current} already", fix="mlship list  shows aliases")
+    if current == r.version:
+        raise UsageError(f"{r.name}@{alias} is version {current} already", fix="mlship list  shows aliases")
     found = None
     if current in store.versions(r.name):
         found = diff(store.open(f"{r.name}@{current}"), new)
-        if found.replay.wrong: raise MlshipError(f"{new.ref} answers {found.replay.wrong} of its own examples otherwise than when it was shipped", fix="ship it again here; mlship show  tells what differs from where it was made")
+        if found.replay.wrong:
+            raise MlshipError(
+                f"{new.ref} answers {found.replay.wrong} of its own examples otherwise than when it was shipped",
+                fix="ship it again here; mlship show  tells what differs from where it was made",
+            )
         if found.breaking and not force:
-            why = [f"{c.field}: {c.what}" for c in found.changes if c.breaking] + ([f"{found.replay.refused} example rows of version {current} are refused"] if found.replay.refused else [])
-            raise MlshipError(f"{new.ref} would break clients of version {current}: " + "; ".join(why[:5]), fix=f"mlship diff {r.name}@{current} {new.ref}  shows all; --force  promotes it anyway")
+            why = [f"{c.field}: {c.what}" for c in found.changes if c.breaking] + (
+                [f"{found.replay.refused} example rows of version {current} are refused"]
+                if found.replay.refused
+                else []
+            )
+            raise MlshipError(
+                f"{new.ref} would break clients of version {current}: " + "; ".join(why[:5]),
+                fix=f"mlship diff {r.name}@{current} {new.ref}  shows all; --force  promotes it anyway",
+            )
     else:
         model = new.load()
         wrong = replay(model, model).wrong
-        if wrong: raise MlshipError(f"{new.ref} answers {wrong} of its own examples otherwise than when it was shipped", fix="ship it again here")
+        if wrong:
+            raise MlshipError(
+                f"{new.ref} answers {wrong} of its own examples otherwise than when it was shipped",
+                fix="ship it again here",
+            )
     store.set_alias(r.name, alias, r.version)
     _log(store, r.name, alias, current, r.version, "promote")
     return found
@@ -168,7 +203,8 @@ def rollback(store: Store, name: str, alias: str = "prod") -> "tuple[int, int]":
     "Point an alias back at what it pointed to before; returns (from, to)."
     name = parse_ref(name).name
     current = store.aliases(name).get(alias)
-    if current is None: raise NotFound(f"{name} has no alias {alias!r} to roll back", fix=f"mlship promote {name}@VERSION")
+    if current is None:
+        raise NotFound(f"{name} has no alias {alias!r} to roll back", fix=f"mlship promote {name}@VERSION")
     stack = []
     for entry in history(store, name):
         if entry.get("alias") != alias: continue
@@ -176,7 +212,11 @@ def rollback(store: Store, name: str, alias: str = "prod") -> "tuple[int, int]":
         elif entry["how"] == "rollback" and stack: stack.pop()
     there = store.versions(name)
     while stack and stack[-1] not in there: stack.pop()
-    if not stack: raise NotFound(f"{name}@{alias} was never anything else that is still there", fix=f"mlship promote {name}@VERSION; there are {', '.join(map(str, there))}")
+    if not stack:
+        raise NotFound(
+            f"{name}@{alias} was never anything else that is still there",
+            fix=f"mlship promote {name}@VERSION; there are {', '.join(map(str, there))}",
+        )
     store.set_alias(name, alias, stack[-1])
     _log(store, name, alias, current, stack[-1], "rollback")
     return current, stack[-1]

@@ -16,7 +16,7 @@ from .proc import alive
 from .release import replay
 from .store import Store, is_path, parse_ref
 
-# %% ../nbs/28_server.ipynb #9b3d11b0
+# %% ../nbs/28_server.ipynb #6f030efc
 @dataclass(frozen=True)
 class Settings:
     "What a worker needs to know; travels to it as JSON."
@@ -45,13 +45,29 @@ def _free(host, port):
 
 def check_port(host: str, port: int) -> int:
     "The port if it is free (0: any free one), else `PortTaken` with one that is."
-    if not 0 <= port <= 65535: raise UsageError(f"port {port} is none", fix="a port is 1 to 65535; 0 takes any free one")
-    try: return _free(host, port)
-    except PermissionError: raise PortTaken(f"port {port} is not for ordinary users", fix=f"take one above 1023:  --port {_next_free(host, 8000)}") from None
-    except socket.gaierror: raise UsageError(f"{host!r} is no address of this machine", fix="--host 127.0.0.1  for this machine alone, --host 0.0.0.0  for everybody who reaches it") from None
+    if not 0 <= port <= 65535:
+        raise UsageError(f"port {port} is none", fix="a port is 1 to 65535; 0 takes any free one")
+    try:
+        return _free(host, port)
+    except PermissionError:
+        raise PortTaken(
+            f"port {port} is not for ordinary users", fix=f"take one above 1023:  --port {_next_free(host, 8000)}"
+        ) from None
+    except socket.gaierror:
+        raise UsageError(
+            f"{host!r} is no address of this machine",
+            fix="--host 127.0.0.1  for this machine alone, --host 0.0.0.0  for everybody who reaches it",
+        ) from None
     except OSError as e:
-        if e.errno == errno.EADDRNOTAVAIL: raise UsageError(f"{host!r} is no address of this machine", fix="--host 127.0.0.1  for this machine alone, --host 0.0.0.0  for everybody who reaches it") from None
-        raise PortTaken(f"port {port} on {host} is taken", fix=f"{_next_free(host, port + 1)} is free:  --port {_next_free(host, port + 1)}") from None
+        if e.errno == errno.EADDRNOTAVAIL:
+            raise UsageError(
+                f"{host!r} is no address of this machine",
+                fix="--host 127.0.0.1  for this machine alone, --host 0.0.0.0  for everybody who reaches it",
+            ) from None
+        raise PortTaken(
+            f"port {port} on {host} is taken",
+            fix=f"{_next_free(host, port + 1)} is free:  --port {_next_free(host, port + 1)}",
+        ) from None
 
 
 def _next_free(host, start):
@@ -59,7 +75,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/28_server.ipynb #2039f4bd
+# %% ../nbs/28_server.ipynb #2c687318
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -86,8 +102,11 @@ def worker_app(settings_json: str):
             if reason is None: known.append(True)
             return reason
         app = create_app(*settings.refs, store=settings.store, strict=settings.strict, ready=ready)
-        for model in app.extensions["mlship"].models.values():   # the first call of a library is its slowest: before anybody waits
-            if rows := model.bundle.examples["rows"][:1]: model.answer(decode_rows(model.signature, rows), model.has_proba)
+        for model in app.extensions[
+            "mlship"
+        ].models.values():  # the first call of a library is its slowest: before anybody waits
+            if rows := model.bundle.examples["rows"][:1]:
+                model.answer(decode_rows(model.signature, rows), model.has_proba)
     except BaseException as e:
         reason = str(e) if isinstance(e, MlshipError) else f"{type(e).__name__}: {e}"
         (Path(settings.run_folder)/f"failed-{os.getpid()}").write_text(reason, encoding="utf-8")
@@ -99,7 +118,7 @@ def worker_app(settings_json: str):
 
 def _load_worker(settings_json, *_): return worker_app(settings_json)
 
-# %% ../nbs/28_server.ipynb #c6359e0b
+# %% ../nbs/28_server.ipynb #82be8639
 def _wanted(store, ref, reload):
     "The version that a ref means now, or None where nothing is to follow."
     r = parse_ref(ref)
@@ -123,13 +142,14 @@ def _follow(service, settings, seconds=.5):
             if version in (None, old.bundle.version) or (name, version) in failed: continue
             try:
                 new = store.open(f"{name}@{version}").load()
-                if wrong := replay(new, new).wrong: raise MlshipError(f"it answers {wrong} of its own examples otherwise than when it was shipped")
+                if wrong := replay(new, new).wrong:
+                    raise MlshipError(f"it answers {wrong} of its own examples otherwise than when it was shipped")
                 service.replace(new)
             except Exception as e:
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/28_server.ipynb #e4370577
+# %% ../nbs/28_server.ipynb #fe4f483d
 def serve(refs: "list[str]",           # refs or paths
           *, host: str = "127.0.0.1",  # loopback unless you say otherwise
           port: int = 8000,            # 0: any free one
@@ -144,7 +164,8 @@ def serve(refs: "list[str]",           # refs or paths
     started = time.monotonic()
     if workers < 1: raise UsageError(f"{workers} workers cannot answer", fix="--workers 1, or more")
     bundles = [Store(store).open(r) for r in refs]
-    if twice := {b.name for b in bundles if [c.name for c in bundles].count(b.name) > 1}: raise UsageError(f"{sorted(twice)[0]} was named twice", fix="one server has one version of a model")
+    if twice := {b.name for b in bundles if [c.name for c in bundles].count(b.name) > 1}:
+        raise UsageError(f"{sorted(twice)[0]} was named twice", fix="one server has one version of a model")
     for b in bundles: b.verify().refuse_untrusted()
     port = check_port(host, port)
     on_start(bundles)
@@ -154,20 +175,39 @@ def serve(refs: "list[str]",           # refs or paths
         settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, strict, reload, run)
         granian = _granian(settings)
         failure = []
-        watcher = threading.Thread(target=_watch, args=(granian, settings, failure, lambda url: on_ready(url, time.monotonic() - started)), daemon=True)
+        watcher = threading.Thread(
+            target=_watch,
+            args=(granian, settings, failure, lambda url: on_ready(url, time.monotonic() - started)),
+            daemon=True,
+        )
         watcher.start()
         try: granian.serve(target_loader=partial(_load_worker, json.dumps(asdict(settings))), wrap_loader=False)
         except SystemExit as e:
             if not failure and e.code: failure.append("a worker process ended unexpectedly")
-        if failure: raise MlshipError(f"the server ended: {failure[0]}", fix="mlship doctor  checks the installation and the store")
+        if failure:
+            raise MlshipError(
+                f"the server ended: {failure[0]}", fix="mlship doctor  checks the installation and the store"
+            )
 
 
 def _granian(settings):
     from granian import Granian
     from granian.constants import Interfaces
     from granian.log import LogLevels
-    return Granian("mlship.server:worker_app", address=settings.host, port=settings.port, interface=Interfaces.WSGI, workers=settings.workers, websockets=False,
-                   respawn_failed_workers=True, respawn_interval=.2, workers_kill_timeout=30, log_level=LogLevels.error, process_name=None)
+
+    return Granian(
+        "mlship.server:worker_app",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=settings.workers,
+        websockets=False,
+        respawn_failed_workers=True,
+        respawn_interval=0.2,
+        workers_kill_timeout=30,
+        log_level=LogLevels.error,
+        process_name=None,
+    )
 
 
 def _watch(granian, settings, failure, on_ready):
