@@ -5,21 +5,23 @@
 # %% auto #0
 __all__ = ['FORMAT', 'made_with', 'Draft', 'check_path', 'Bundle', 'open_bundle', 'LoadedModel']
 
-# %% ../nbs/08_bundle.ipynb #1ac671d5
-import json, os, platform, sys, threading
+# %% ../nbs/08_bundle.ipynb #9ecb896e
+import json, platform, threading
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from .card import MOST_INPUTS, card, render
-from .core import Damaged, MissingExtra, MlshipError, ModelFailed, ModelRefused, NotFound, Untrusted, UsageError, sha256, sync_folder, write_atomic, write_file
-from .freeze import closure, thaw
+from .core import (Damaged, MissingExtra, MlshipError, ModelFailed, ModelRefused, NotFound, Untrusted, UsageError,
+                         sha256, sync_folder, write_atomic, write_file)
+from .freeze import thaw
 from .inputs import Batch, decode_rows
 from .keys import PublicKey, key_id, sign, verify
 from .model import adapter
 from .plan import Declined, Plan, load_plan
+from .requirements import closure
 from .schema import Signature
 
-# %% ../nbs/08_bundle.ipynb #bc0d80ad
+# %% ../nbs/08_bundle.ipynb #0c415220
 FORMAT = 1   # of bundle.json; raise it when a reader must know, and add the way up to _upgrades
 _upgrades: dict = {}   # old format -> function from its manifest to the next format's
 
@@ -56,10 +58,11 @@ def check_path(path: str) -> str:
     "A file name inside a bundle, or `Damaged` when it points anywhere else."
     p = PurePosixPath(path)
     if not path or p.is_absolute() or ".." in p.parts or "\\" in path or ":" in path or "\0" in path or str(p) != path:
-        raise Damaged(f"the bundle names a file {path!r}, which is outside of it or not plain", fix="do not use this bundle; get it again from whoever made it")
+        raise Damaged(f"the bundle names a file {path!r}, which is outside of it or not plain",
+                      fix="do not use this bundle; get it again from whoever made it")
     return path
 
-# %% ../nbs/08_bundle.ipynb #d516ece4
+# %% ../nbs/08_bundle.ipynb #75ccf14f
 _get_again = "do not use it; ship it again, or get it again from whoever made it"
 
 
@@ -94,15 +97,20 @@ class Bundle:
         for part in (at, *at.parents):
             if part == self.folder: break
             if part.is_symlink(): raise Damaged(f"{path} in {self.folder} is a link out of the bundle", fix=_get_again)
-        try: data = at.read_bytes()
-        except OSError as e: raise Damaged(f"{path} in {self.folder} cannot be read: {e.strerror}", fix=_get_again) from None
-        if sha256(data) != entry["sha256"]: raise Damaged(f"{path} in {self.folder} is not what was signed: it was changed or damaged", fix=_get_again)
+        try:
+            data = at.read_bytes()
+        except OSError as e:
+            raise Damaged(f"{path} in {self.folder} cannot be read: {e.strerror}", fix=_get_again) from None
+        if sha256(data) != entry["sha256"]:
+            raise Damaged(f"{path} in {self.folder} is not what was signed: it was changed or damaged", fix=_get_again)
         return data
 
     def verify(self) -> "Bundle":
         "Check every file against the manifest; `Damaged` names the one that is wrong."
         for path in self.manifest["files"]: self.read(path)
-        there = {p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_symlink() or not p.is_dir()}
+        there = {
+            p.relative_to(self.folder).as_posix() for p in self.folder.rglob("*") if p.is_symlink() or not p.is_dir()
+        }
         extra = sorted(there - self.manifest["files"].keys() - {"bundle.json", "signature.json"})
         if extra: raise Damaged(f"{self.folder} has a file that nobody signed: {extra[0]}", fix=_get_again)
         return self
@@ -114,27 +122,43 @@ class Bundle:
 
     def refuse_untrusted(self):
         "Raise `Untrusted` if loading would run code that no trusted key has signed."
-        runs_code = adapter(self.manifest["adapter"]).runs_code or "model/hooks.pkl" in self.manifest["files"] or any(p.startswith("code/") for p in self.manifest["files"])
+        runs_code = (adapter(self.manifest["adapter"]).runs_code or "model/hooks.pkl" in self.manifest["files"]
+                     or any(p.startswith("code/") for p in self.manifest["files"]))
         if self.trust == "trusted" or not runs_code: return
-        if self.trust == "revoked": raise Untrusted(f"{self.ref} is signed by key {self.signed_by.id}, which was revoked here", fix="ship it again with a key that counts")
-        if self.trust == "unsigned": raise Untrusted(f"{self.ref} is not signed, and loading it would run its code", fix=_get_again)
-        raise Untrusted(f"{self.ref} is signed by the unknown key {self.signed_by.id}, and loading it would run its code",
-                        fix=f"if you know whose key that is:  mlship key add '{self.signed_by.text}'")
+        if self.trust == "revoked":
+            raise Untrusted(f"{self.ref} is signed by key {self.signed_by.id}, which was revoked here",
+                            fix="ship it again with a key that counts")
+        if self.trust == "unsigned":
+            raise Untrusted(f"{self.ref} is not signed, and loading it would run its code", fix=_get_again)
+        raise Untrusted(
+            f"{self.ref} is signed by the unknown key {self.signed_by.id}, and loading it would run its code",
+            fix=f"if you know whose key that is:  mlship key add '{self.signed_by.text}'",
+        )
 
     def differences(self) -> "list[str]":
         "What is different here from where the model was made, and what may go wrong."
         found, made = [], self.manifest["made_with"]
         here = made_with()
         if made["python"].split(".")[:2] != here["python"].split(".")[:2]:
-            found.append(f"made with Python {made['python']}, this is {here['python']}: code stored by value may not load or may act differently")
+            found.append(
+                f"made with Python {made['python']}, this is {here['python']}: "
+                "code stored by value may not load or may act differently"
+            )
         installed = closure(r.partition("==")[0] for r in self._pins())
         for line in self._pins():
             name, _, version = line.partition("==")
-            if name not in installed: found.append(f"{name} {version} is not installed: loading may fail; pip install {line}")
-            elif version and installed[name].partition("+")[0] != version: found.append(f"made with {name} {version}, here is {installed[name]}: answers may differ, or loading may fail")
+            if name not in installed:
+                found.append(f"{name} {version} is not installed: loading may fail; pip install {line}")
+            elif version and installed[name].partition("+")[0] != version:
+                found.append(
+                    f"made with {name} {version}, here is {installed[name]}: answers may differ, or loading may fail"
+                )
         return found
 
-    def _pins(self): return [r for r in self.manifest["requirements"]["direct"] + self.manifest["requirements"]["brought"] if "==" in r]
+    def _pins(self):
+        return [
+            r for r in self.manifest["requirements"]["direct"] + self.manifest["requirements"]["brought"] if "==" in r
+        ]
 
     def load(self) -> "LoadedModel":
         "Check everything, then bring the model back. Runs the bundle's code, if a trusted key signed it."
@@ -161,8 +185,10 @@ class Bundle:
         except Exception as e:
             why = "\n".join(f"  {d}" for d in self.differences())
             lines = " ".join(f"'{r}'" for r in self.manifest["requirements"]["direct"])
-            raise MlshipError(f"{self.ref} does not load here: {type(e).__name__}: {e}" + (f"\n{why}" if why else ""),
-                              fix=f"pip install {lines}" if lines else "mlship show  tells what it was made with") from e
+            raise MlshipError(
+                f"{self.ref} does not load here: {type(e).__name__}: {e}" + (f"\n{why}" if why else ""),
+                fix=f"pip install {lines}" if lines else "mlship show  tells what it was made with",
+            ) from e
 
     def card(self, most: int = MOST_INPUTS) -> dict:
         "The facts about this bundle, as plain values."
@@ -176,18 +202,29 @@ class Bundle:
 def open_bundle(folder: Path) -> Bundle:
     "Read a bundle's manifest and look at its signature; loads nothing, runs nothing."
     folder = Path(folder)
-    try: data = (folder/"bundle.json").read_bytes()
-    except (FileNotFoundError, NotADirectoryError): raise NotFound(f"{folder} is no bundle: it has no bundle.json", fix="mlship list  shows the bundles of the store") from None
-    try: manifest = json.loads(data); version = manifest["format"]
-    except (ValueError, KeyError, TypeError): raise Damaged(f"bundle.json in {folder} is no manifest", fix=_get_again) from None
+    try:
+        data = (folder / "bundle.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(
+            f"{folder} is no bundle: it has no bundle.json", fix="mlship list  shows the bundles of the store"
+        ) from None
+    try:
+        manifest = json.loads(data)
+        version = manifest["format"]
+    except (ValueError, KeyError, TypeError):
+        raise Damaged(f"bundle.json in {folder} is no manifest", fix=_get_again) from None
     try: signed = json.loads((folder/"signature.json").read_bytes())
     except FileNotFoundError: signed = None
     except ValueError: raise Damaged(f"signature.json in {folder} is no signature", fix=_get_again) from None
     trust = verify(data, signed)
-    if trust == "wrong": raise Damaged(f"bundle.json in {folder} is not what was signed: it was changed or damaged", fix=_get_again)
-    if not isinstance(version, int) or version > FORMAT: raise MlshipError(f"{folder} has bundle format {version}, newer than this mlship reads ({FORMAT})", fix="pip install -U mlship-jupyter")
+    if trust == "wrong":
+        raise Damaged(f"bundle.json in {folder} is not what was signed: it was changed or damaged", fix=_get_again)
+    if not isinstance(version, int) or version > FORMAT:
+        raise MlshipError(f"{folder} has bundle format {version}, newer than this mlship reads ({FORMAT})",
+                          fix="pip install -U mlship-jupyter")
     while version < FORMAT:
-        if version not in _upgrades: raise Damaged(f"{folder} has bundle format {version}, which never was", fix=_get_again)
+        if version not in _upgrades:
+            raise Damaged(f"{folder} has bundle format {version}, which never was", fix=_get_again)
         manifest = _upgrades[version](manifest); version += 1
     key = None
     if signed:
@@ -196,7 +233,7 @@ def open_bundle(folder: Path) -> Bundle:
     for path in manifest["files"]: check_path(path)
     return Bundle(folder, manifest, trust, key)
 
-# %% ../nbs/08_bundle.ipynb #dd4be64c
+# %% ../nbs/08_bundle.ipynb #ce36e8ca
 class LoadedModel:
     "A bundle's model, ready to answer."
     def __init__(self, bundle: Bundle, plan: "Plan | None" = None):
@@ -236,7 +273,9 @@ class LoadedModel:
 
     def predict_proba(self, X):
         "Probabilities, shape (rows, classes), in the order of `signature.classes`."
-        if not self.has_proba: raise UsageError(f"{self.bundle.ref} has no probabilities", fix="ask without proba; only classifiers with predict_proba have them")
+        if not self.has_proba:
+            raise UsageError(f"{self.bundle.ref} has no probabilities",
+                             fix="ask without proba; only classifiers with predict_proba have them")
         if self.before is not None: X = self.before(X)
         return self.adapter.predict_proba(self.model, X, self.options)
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from .core import human_size, templates
 from .schema import Field, Signature
 
-# %% ../nbs/07_card.ipynb #c9fcf214
+# %% ../nbs/07_card.ipynb #99705e17
 MOST_INPUTS = 12   # rows in a card before it says "and 18 more"
 
 
@@ -28,8 +28,12 @@ def seen(p: "dict | None",  # a field's entry in the profile
     if "categories" in p:
         names = [str(c) for c in p["categories"]]
         parts.append(", ".join(names[:5]) + (f", … ({len(names)} values)" if len(names) > 5 else ""))
-    elif isinstance(p.get("min"), list): parts.append(f"{len(p['min'])} features, {number(min(p['min']))} to {number(max(p['max']))}")
-    elif "min" in p: parts.append(f"{number(p['min'])} to {number(p['max'])}" + (f", median {number(p['median'])}" if "median" in p else ""))
+    elif isinstance(p.get("min"), list):
+        parts.append(f"{len(p['min'])} features, {number(min(p['min']))} to {number(max(p['max']))}")
+    elif "min" in p:
+        parts.append(
+            f"{number(p['min'])} to {number(p['max'])}" + (f", median {number(p['median'])}" if "median" in p else "")
+        )
     elif "length" in p: parts.append(f"{number(p['length']['min'])} to {number(p['length']['max'])} characters")
     if p.get("missing"): parts.append(f"{100 * p['missing']:.1f}% missing")
     return "; ".join(parts)
@@ -48,23 +52,31 @@ def card(manifest: dict,              # of the bundle
         p = fields.get(s.inputs[0].name, {})
         word = Field("", s.inputs[0].type, s.inputs[0].nullable).expected
         def of(k, j): return p[k][j] if isinstance(p.get(k), list) else None
-        inputs = [{"name": n, "expected": word, "seen": seen({k: of(k, j) for k in ("min", "max", "median") if of(k, j) is not None})} for j, n in enumerate(s.names)]
+
+        inputs = [{"name": n, "expected": word,
+                   "seen": seen({k: of(k, j) for k in ("min", "max", "median") if of(k, j) is not None})}
+                  for j, n in enumerate(s.names)]
     outputs = [row(f) for f in s.outputs]
-    if s.classes is not None and outputs and not manifest.get("after"): outputs[0]["seen"] = "one of " + ", ".join(map(str, s.classes[:8])) + (" …" if len(s.classes) > 8 else "")
+    if s.classes is not None and outputs and not manifest.get("after"):
+        outputs[0]["seen"] = "one of " + ", ".join(map(str, s.classes[:8])) + (" …" if len(s.classes) > 8 else "")
     made = manifest.get("provenance", {})
     source = made.get("notebook", "") + (f" at {made['git_commit'][:8]}" if made.get("git_commit") else "")
-    return {"name": manifest["name"], "version": manifest["version"], "title": manifest.get("title", ""), "kind": manifest["kind"], "trust": trust,
-            "notes": manifest.get("notes", ""), "metrics": [(k, number(v)) for k, v in (manifest.get("metrics") or {}).items()],
-            "inputs": inputs[:most], "more_inputs": max(0, len(inputs) - most), "outputs": outputs,
+    return {"name": manifest["name"], "version": manifest["version"], "title": manifest.get("title", ""),
+            "kind": manifest["kind"], "trust": trust, "notes": manifest.get("notes", ""),
+            "metrics": [(k, number(v)) for k, v in (manifest.get("metrics") or {}).items()], "inputs": inputs[:most],
+            "more_inputs": max(0, len(inputs) - most), "outputs": outputs,
             "created": made.get("created", "").replace("T", " ").replace("Z", " UTC"), "source": source.strip(),
-            "size": human_size(sum(f["size"] for f in manifest.get("files", {}).values())), "rows": (profile or {}).get("rows"),
-            "requirements": manifest["requirements"]["direct"], "python": manifest["made_with"]["python"]}
+            "size": human_size(sum(f["size"] for f in manifest.get("files", {}).values())),
+            "rows": (profile or {}).get("rows"), "requirements": manifest["requirements"]["direct"],
+            "python": manifest["made_with"]["python"]}
 
 
 @lru_cache(1)
 def _jinja():
     import jinja2
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(templates()), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(templates()), autoescape=True, trim_blocks=True,
+                              lstrip_blocks=True, undefined=jinja2.StrictUndefined)
 
 
 def render(template: str,  # path below templates/

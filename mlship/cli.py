@@ -202,7 +202,7 @@ def serve(what, host, port, workers, params, name, strict, reload, allow_secrets
         on_ready=on_ready,
     )
 
-# %% ../nbs/90_cli.ipynb #43e3e0e5
+# %% ../nbs/90_cli.ipynb #d2191671
 def _complete_refs(incomplete):
     from mlship.store import Store
     try: return [n for n in Store().names() if n.startswith(incomplete)]
@@ -315,7 +315,8 @@ def show(ref, as_json, store):
     }[plan["kind"]]
     console.print(f"served by  {served}: {plan['why']}{speed}", markup=False)
     console.print(
-        f"checked    {'in a fresh process: same answers' if b.manifest.get('checked') else 'not checked (check=False)'}",
+        "checked   "
+        f" {'in a fresh process: same answers' if b.manifest.get('checked') else 'not checked (check=False)'}",
         markup=False,
     )
     console.print(f"folder     {b.folder}", markup=False)
@@ -324,7 +325,8 @@ def show(ref, as_json, store):
 
 @main.command(
     epilog=_example(
-        "mlship rm tumour@2      one version\nmlship rm tumour@prod   the alias, not the version\nmlship rm tumour        all versions and aliases"
+        "mlship rm tumour@2      one version\nmlship rm tumour@prod   the alias, not the version\nmlship rm tumour   "
+        "     all versions and aliases"
     )
 )
 @click.argument("ref", shell_complete=lambda c, p, i: _complete_refs(i))
@@ -460,10 +462,11 @@ def history(name, store):
         t.add_row(*(Text("—" if h[k] is None else str(h[k])) for k in ("when", "who", "alias", "from", "to", "how")))
     _console().print(t)
 
-# %% ../nbs/90_cli.ipynb #ea9f88f7
+# %% ../nbs/90_cli.ipynb #41d5cc29
 @main.command(
     epilog=_example(
-        "mlship predict tumour patients.csv -o answers.csv\nmlship predict tumour big.parquet -o answers.parquet --proba"
+        "mlship predict tumour patients.csv -o answers.csv\nmlship predict tumour big.parquet -o answers.parquet"
+        " --proba"
     )
 )
 @click.argument("ref", shell_complete=lambda c, p, i: _complete_refs(i))

@@ -7,8 +7,8 @@ __all__ = ['MlshipError', 'NotFound', 'UsageError', 'BadInput', 'ModelRefused', 
            'CannotShip', 'MissingExtra', 'need', 'check_name', 'home', 'setting', 'store_path', 'sync_folder',
            'write_file', 'write_atomic', 'claim_folder', 'remove_tree', 'sha256', 'utc_now', 'human_size', 'templates']
 
-# %% ../nbs/00_core.ipynb #de963667
-import contextlib, hashlib, importlib, os, re, shutil, sys, tempfile, time, uuid
+# %% ../nbs/00_core.ipynb #3c3a98d0
+import contextlib, hashlib, importlib, os, re, shutil, sys, uuid
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def need(module: str,       # what to import, dotted: "pyarrow.parquet"
         raise MissingExtra(f"{why or 'this'} needs {e.name}, which is not installed here",
                            fix=f"pip install 'mlship-jupyter[{extra}]'") from None
 
-# %% ../nbs/00_core.ipynb #53ec7c90
+# %% ../nbs/00_core.ipynb #56c7d44a
 _windows_reserved = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
 
 
@@ -94,10 +94,13 @@ def check_name(name: str,            # what the user calls it
           and not name.isdigit() and name not in _windows_reserved)
     if ok: return name
     plain = re.sub(r"[^a-z0-9_-]+", "-", str(name).lower()).strip("-_")[:63]
-    raise UsageError(f"{name!r} cannot be a {what} name: use 1 to 63 of a-z, 0-9, - and _, starting with a letter or digit",
-                     fix=f"for example name={plain!r}" if plain and not plain.isdigit() and plain not in _windows_reserved else "for example name='tumour'")
+    raise UsageError(
+        f"{name!r} cannot be a {what} name: use 1 to 63 of a-z, 0-9, - and _, starting with a letter or digit",
+        fix=f"for example name={plain!r}" if plain and not plain.isdigit() and plain not in _windows_reserved
+        else "for example name='tumour'"
+    )
 
-# %% ../nbs/00_core.ipynb #3b0f9ef6
+# %% ../nbs/00_core.ipynb #b0ca5fc7
 def home() -> Path:
     "`MLSHIP_HOME`, where keys and settings live; `~/.mlship` when it is not set."
     return Path(os.environ.get("MLSHIP_HOME") or Path.home()/".mlship").expanduser().absolute()
@@ -123,7 +126,8 @@ def setting(name: str,       # lower case: "port"
     if value is None: return default
     if default is None or isinstance(value, type(default)): return value
     try:
-        if isinstance(default, bool): return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[str(value).lower()]
+        if isinstance(default, bool):
+            return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[str(value).lower()]
         return type(default)(value)
     except (ValueError, KeyError):
         raise UsageError(f"setting {name} is {value!r}, which is no {type(default).__name__}",

@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['Finding', 'examine']
 
-# %% ../nbs/60_doctor.ipynb #c63f575c
+# %% ../nbs/60_doctor.ipynb #b4ef2cc7
 import importlib.metadata, platform, shutil, sys, tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from .core import MlshipError, home, human_size, setting
 from .keys import own_key, revoked_keys, trusted_keys
 from .proc import run

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from .core import MlshipError, NotFound, UsageError, home, sha256, sync_folder, utc_now, write_atomic, write_file
 
-# %% ../nbs/06_keys.ipynb #59a87e80
+# %% ../nbs/06_keys.ipynb #43758f1d
 @dataclass(frozen=True)
 class PublicKey:
     "A public key: its id, its 32 bytes, whose it is, and whether it counts here."
@@ -54,7 +54,8 @@ def parse_key(text: str,       # a line as `PublicKey.text` gives it, or a path 
         raw = base64.b64decode(parts[1], validate=True)
         if len(raw) != 32: raise ValueError
     except (ValueError, IndexError):
-        raise UsageError(f"{text.strip()[:60]!r} is no mlship public key", fix="a key is one line, 'mlship-ed25519 <base64> <name>', as  mlship key  prints it") from None
+        raise UsageError(f"{text.strip()[:60]!r} is no mlship public key",
+                         fix="a key is one line, 'mlship-ed25519 <base64> <name>', as  mlship key  prints it") from None
     return PublicKey(key_id(raw), raw, parts[2] if len(parts) > 2 else "")
 
 
@@ -62,14 +63,16 @@ def _read(path: Path) -> PublicKey:
     lines = path.read_text(encoding="utf-8").splitlines()
     key = parse_key(lines[0])
     meta = dict(line.split(": ", 1) for line in lines[1:] if ": " in line)
-    return PublicKey(key.id, key.raw, key.name, meta.get("added", ""), meta.get("own") == "yes", path.parent.name == "revoked")
+    return PublicKey(
+        key.id, key.raw, key.name, meta.get("added", ""), meta.get("own") == "yes", path.parent.name == "revoked"
+    )
 
 
 def _write(key: PublicKey, kind: str, own: bool):
     _folder(kind).mkdir(parents=True, exist_ok=True)
     write_atomic(_folder(kind)/f"{key.id}.pub", f"{key.text}\nadded: {utc_now()}\nown: {'yes' if own else 'no'}\n")
 
-# %% ../nbs/06_keys.ipynb #dfbe10bd
+# %% ../nbs/06_keys.ipynb #daa5fd98
 def _own():
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
     path = _folder()/"own.pem"
@@ -83,10 +86,16 @@ def _own():
         except OSError: os.replace(beside, path)           # a file system without hard links
         with contextlib.suppress(FileNotFoundError): beside.unlink()
         sync_folder(path.parent)
-    try: private = load_pem_private_key(path.read_bytes(), None)
-    except ValueError as e: raise MlshipError(f"{path} is no private key: {e}", fix=f"restore it from a copy, or move it away and run  mlship key rotate") from None
+    try:
+        private = load_pem_private_key(path.read_bytes(), None)
+    except ValueError as e:
+        raise MlshipError(
+            f"{path} is no private key: {e}", fix="restore it from a copy, or move it away and run  mlship key rotate"
+        ) from None
     public = _public(private)
-    if not (_folder("trusted")/f"{public.id}.pub").exists() and not (_folder("revoked")/f"{public.id}.pub").exists(): _write(public, "trusted", own=True)
+    if (not (_folder("trusted") / f"{public.id}.pub").exists()
+        and not (_folder("revoked") / f"{public.id}.pub").exists()):
+        _write(public, "trusted", own=True)
     return private
 
 
@@ -105,10 +114,12 @@ def sign(data: bytes) -> dict:
     "Our signature of some bytes: key id, public key and signature, base64."
     private = _own()
     key = _public(private)
-    if (_folder("revoked")/f"{key.id}.pub").exists(): raise UsageError(f"our own key {key.id} is revoked, so nothing can be signed with it", fix="mlship key rotate")
-    return {"key": key.id, "public": base64.b64encode(key.raw).decode(), "signature": base64.b64encode(private.sign(data)).decode()}
+    if (_folder("revoked") / f"{key.id}.pub").exists():
+        raise UsageError(f"our own key {key.id} is revoked, so nothing can be signed with it", fix="mlship key rotate")
+    return {"key": key.id, "public": base64.b64encode(key.raw).decode(),
+            "signature": base64.b64encode(private.sign(data)).decode()}
 
-# %% ../nbs/06_keys.ipynb #3c727265
+# %% ../nbs/06_keys.ipynb #a7a7ea9b
 def trusted_keys() -> "list[PublicKey]":
     "Keys that count here, ours first."
     found = [_read(p) for p in sorted(_folder("trusted").glob("*.pub"))] if _folder("trusted").is_dir() else []
@@ -128,20 +139,24 @@ def verify(data: bytes,               # what was signed
     from cryptography.exceptions import InvalidSignature
     try:
         raw = base64.b64decode(signature["public"], validate=True)
-        _ed25519().Ed25519PublicKey.from_public_bytes(raw).verify(base64.b64decode(signature["signature"], validate=True), data)
+        _ed25519().Ed25519PublicKey.from_public_bytes(raw).verify(
+            base64.b64decode(signature["signature"], validate=True), data
+        )
     except (InvalidSignature, KeyError, ValueError, TypeError): return "wrong"
     name = f"{key_id(raw)}.pub"
     if (_folder("revoked")/name).exists(): return "revoked"
     try: return "trusted" if _read(_folder("trusted")/name).raw == raw else "unknown"
     except FileNotFoundError: return "unknown"
 
-# %% ../nbs/06_keys.ipynb #85f86e15
+# %% ../nbs/06_keys.ipynb #37f47e2a
 def trust(text: str,       # a key line or a file with one
           name: str = "",  # whose it is
           ) -> PublicKey:
     "Let bundles signed by this key run code here."
     key = parse_key(text)
-    if (_folder("revoked")/f"{key.id}.pub").exists(): raise UsageError(f"key {key.id} was revoked here", fix=f"if that was a mistake, delete {_folder('revoked')/(key.id + '.pub')}")
+    if (_folder("revoked") / f"{key.id}.pub").exists():
+        raise UsageError(f"key {key.id} was revoked here",
+                         fix=f"if that was a mistake, delete {_folder('revoked') / (key.id + '.pub')}")
     key = PublicKey(key.id, key.raw, name or key.name)
     _write(key, "trusted", own=False)
     return key
@@ -152,7 +167,10 @@ def revoke(id: str,          # a key's id, or the start of it
     "Stop trusting a key, for good: what it signed no longer loads here."
     matches = [k for k in trusted_keys() if k.id.startswith(id)] if id else []
     if len(matches) != 1:
-        raise NotFound(f"{'no trusted key' if not matches else f'{len(matches)} trusted keys'} with an id that starts {id!r}", fix="mlship key  lists them")
+        raise NotFound(
+            f"{'no trusted key' if not matches else f'{len(matches)} trusted keys'} with an id that starts {id!r}",
+            fix="mlship key  lists them",
+        )
     key = matches[0]
     _write(key, "revoked", own=key.own)
     with contextlib.suppress(FileNotFoundError): (_folder("trusted")/f"{key.id}.pub").unlink()

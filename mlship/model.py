@@ -55,7 +55,7 @@ class Adapter:
         "Probabilities, shape (rows, classes); only called where `describe` said so."
         raise NotImplementedError
 
-# %% ../nbs/07_model.ipynb #d8c5df29
+# %% ../nbs/07_model.ipynb #61c8ac3e
 @lru_cache(1)
 def _entries() -> dict:
     return {e.name: e for e in importlib.metadata.entry_points(group="mlship.adapters")}
@@ -66,8 +66,11 @@ def adapter(name: str) -> Adapter:
     "The adapter with this name; only its own module is imported."
     entry = _entries().get(name)
     if entry is None:
-        raise MlshipError(f"this bundle wants the adapter {name!r}, which is not installed here (there are: {', '.join(sorted(_entries())) or 'none'})",
-                          fix="pip install -U mlship-jupyter, or install the package that brings this adapter")
+        raise MlshipError(
+            f"this bundle wants the adapter {name!r}, which is not installed here (there are:"
+            f" {', '.join(sorted(_entries())) or 'none'})",
+            fix="pip install -U mlship-jupyter, or install the package that brings this adapter",
+        )
     return entry.load()()
 
 
@@ -75,6 +78,9 @@ def find_adapter(model) -> Adapter:
     "The adapter for a model, by asking all of them."
     found = [a for a in map(adapter, _entries()) if a.matches(model)]
     if not found:
-        raise CannotShip(f"a {type(model).__module__}.{type(model).__name__} is nothing that mlship can call (adapters: {', '.join(sorted(_entries()))})",
-                         fix="pass an object with predict(X), or a function: ship(lambda X: ..., X, name=...)")
+        raise CannotShip(
+            f"a {type(model).__module__}.{type(model).__name__} is nothing that mlship can call (adapters:"
+            f" {', '.join(sorted(_entries()))})",
+            fix="pass an object with predict(X), or a function: ship(lambda X: ..., X, name=...)",
+        )
     return max(found, key=lambda a: a.priority)

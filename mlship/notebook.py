@@ -59,7 +59,7 @@ def _check_parameters(path, parameters):
             fix="it has " + ", ".join(f"{k} = {v}" for k, v in known.items()),
         )
 
-# %% ../nbs/50_notebook.ipynb #0df49a0c
+# %% ../nbs/50_notebook.ipynb #cd9eea4f
 def _engine(on_cell):
     "A papermill engine: the usual one, telling us which cell is on."
     from papermill.engines import NBClientEngine
@@ -154,7 +154,8 @@ def run_notebook(path: "str | Path",         # the notebook
     except PapermillExecutionError as e:
         lines = "\n".join(_plain(t) for t in e.traceback)
         raise NotebookFailed(
-            f"cell {_code_number(output, e.cell_index)} of {path.name} failed: {e.ename}: {_plain(e.evalue)}\n\n{lines}",
+            f"cell {_code_number(output, e.cell_index)} of {path.name} failed: {e.ename}:"
+            f" {_plain(e.evalue)}\n\n{lines}",
             fix=f"mend that cell; the notebook as it ran is in {output}",
             cell=_code_number(output, e.cell_index),
             source=e.source,

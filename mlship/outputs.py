@@ -11,12 +11,13 @@ import numpy as np
 from .core import CannotShip
 from .schema import Field, is_missing, values_field
 
-# %% ../nbs/04_outputs.ipynb #0cb57b77
+# %% ../nbs/04_outputs.ipynb #0728e3da
 def plain(v):
     "One value of an answer as JSON values; raises TypeError on what JSON cannot carry."
     if v is None or v is True or v is False: return v
     if isinstance(v, (str, int)) and type(v) in (str, int): return v
-    if isinstance(v, (float, np.floating)): return None if not math.isfinite(v) else float(str(v)) if isinstance(v, (np.float32, np.float16)) else float(v)
+    if isinstance(v, (float, np.floating)):
+        return None if not math.isfinite(v) else float(str(v)) if isinstance(v, (np.float32, np.float16)) else float(v)
     if isinstance(v, np.bool_): return bool(v)
     if isinstance(v, np.integer): return int(v)
     if isinstance(v, str): return str(v)
@@ -39,14 +40,16 @@ def batch_of(y) -> "np.ndarray | list":
     if hasattr(y, "detach"): y = y.detach().cpu().numpy()                       # torch
     if pd and isinstance(y, pd.DataFrame):
         columns = {str(c): batch_of(y[c]) for c in y.columns}
-        lists = [c.tolist() if isinstance(c, np.ndarray) and c.dtype.kind in "biu" else [plain(v) for v in c] for c in columns.values()]
+        lists = [c.tolist() if isinstance(c, np.ndarray) and c.dtype.kind in "biu" else [plain(v) for v in c]
+                 for c in columns.values()]
         return [dict(zip(columns, row)) for row in zip(*lists)]
     if pd and isinstance(y, (pd.Series, pd.Index, pd.Categorical, pd.api.extensions.ExtensionArray)):
         if isinstance(getattr(y, "dtype", None), np.dtype): y = y.to_numpy()
         else: return [plain(v) for v in y]
     if isinstance(y, np.ndarray):
         if y.dtype.kind in "biuf" and y.dtype.itemsize <= 8: return np.ascontiguousarray(y)
-        if y.dtype.kind == "M": return [None if np.isnat(v) else str(v) for v in y] if y.ndim == 1 else [batch_of(v) for v in y]
+        if y.dtype.kind == "M":
+            return [None if np.isnat(v) else str(v) for v in y] if y.ndim == 1 else [batch_of(v) for v in y]
         return [plain(v) for v in y] if y.ndim <= 1 else [batch_of(v) for v in y]
     if isinstance(y, (list, tuple)): return [plain(v) for v in y]
     raise TypeError(f"{type(y).__module__}.{type(y).__name__}")
@@ -59,7 +62,7 @@ def to_list(batch: "np.ndarray | list") -> list:
         return [to_list(b) for b in batch] if batch.ndim > 1 else [plain(v) for v in batch]
     return [to_list(v) if isinstance(v, np.ndarray) else v for v in batch]
 
-# %% ../nbs/04_outputs.ipynb #f60680e4
+# %% ../nbs/04_outputs.ipynb #7bd8fca6
 def answers(y,                       # what the model returned
             n: int,                  # rows it was asked
             what: str = "predict",   # which method, for messages
@@ -72,10 +75,14 @@ def answers(y,                       # what the model returned
             return [dict(zip(columns, row)) for row in zip(*columns.values())]
     try: batch = batch_of(y)
     except TypeError as e:
-        raise CannotShip(f"{what} answers with {e}, which JSON cannot carry", fix="pass after=, a function that turns the answers into numbers, text, lists or dicts") from None
+        raise CannotShip(
+            f"{what} answers with {e}, which JSON cannot carry",
+            fix="pass after=, a function that turns the answers into numbers, text, lists or dicts",
+        ) from None
     shape = getattr(batch, "shape", (len(batch),))
     if shape and shape[0] == n: return batch
-    raise CannotShip(f"{what} gave {shape[0] if shape else 'a single value'} answers for {n} rows", fix="the model must return one answer per row; pass after= to reshape it")
+    raise CannotShip(f"{what} gave {shape[0] if shape else 'a single value'} answers for {n} rows",
+                     fix="the model must return one answer per row; pass after= to reshape it")
 
 
 def output_field(name: str, batch: "np.ndarray | list") -> Field:
@@ -86,7 +93,7 @@ def output_field(name: str, batch: "np.ndarray | list") -> Field:
     f = values_field(name, list(batch))
     return Field(name, f.type, f.nullable and any(v is None for v in batch), shape=f.shape)
 
-# %% ../nbs/04_outputs.ipynb #50e2b3a4
+# %% ../nbs/04_outputs.ipynb #104dec5a
 def differs(a,                    # JSON values, or an array
             b,                    # the reference
             tol: float = 1e-12,   # |a-b| <= tol * max(1, |b|)
@@ -100,8 +107,10 @@ def differs(a,                    # JSON values, or an array
         with np.errstate(invalid="ignore"): return not (holes | (np.abs(a - b) <= tol * np.maximum(1, np.abs(b)))).all()
     if isinstance(a, np.ndarray): a = to_list(a)
     if isinstance(b, np.ndarray): b = to_list(b)
-    if isinstance(a, list) and isinstance(b, list): return len(a) != len(b) or any(differs(x, y, tol) for x, y in zip(a, b))
-    if isinstance(a, dict) and isinstance(b, dict): return a.keys() != b.keys() or any(differs(a[k], b[k], tol) for k in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) != len(b) or any(differs(x, y, tol) for x, y in zip(a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() != b.keys() or any(differs(a[k], b[k], tol) for k in a)
     if isinstance(a, bool) or isinstance(b, bool): return a is not b
     if isinstance(a, float) or isinstance(b, float):
         if not isinstance(a, (int, float)) or not isinstance(b, (int, float)): return True
@@ -119,5 +128,8 @@ def side_by_side(names: "tuple[str, str]",  # what the two columns are called
     rows = [i for i in range(max(len(a), len(b))) if i >= len(a) or i >= len(b) or differs(a[i], b[i], tol)]
     if not rows: return ""
     def short(xs, i): return "—" if i >= len(xs) else s if len(s := str(plain(xs[i]))) <= 38 else s[:35] + "..."
-    lines = [f"{'row':>5}  {names[0]:<38}  {names[1]:<38}"] + [f"{i:>5}  {short(a, i):<38}  {short(b, i):<38}" for i in rows[:most]]
+
+    lines = [f"{'row':>5}  {names[0]:<38}  {names[1]:<38}"] + [
+        f"{i:>5}  {short(a, i):<38}  {short(b, i):<38}" for i in rows[:most]
+    ]
     return "\n".join(lines + [f"{len(rows)} of {max(len(a), len(b))} rows differ"])

@@ -29,7 +29,7 @@ def matrix_of(columns: dict,       # field name -> checked values
     for j, name in enumerate(names): out[:, j] = _as_float(columns[name])
     return out
 
-# %% ../nbs/07_plan.ipynb #248eeace
+# %% ../nbs/07_plan.ipynb #58b871b9
 def _scale(a):
     center, scale = a.get("center"), a.get("scale")
     if center is not None and scale is not None: return lambda M: (M - center) / scale
@@ -70,25 +70,14 @@ def _project(a):  # PCA and TruncatedSVD
 def _normalize(a):
     kind = a["norm"]
     def run(M):
-        size = (
-            np.abs(M).max(1)
-            if kind == "max"
-            else np.abs(M).sum(1)
-            if kind == "l1"
-            else np.sqrt(np.einsum("ij,ij->i", M, M))
-        )
+        size = (np.abs(M).max(1) if kind == "max" else np.abs(M).sum(1) if kind == "l1"
+                else np.sqrt(np.einsum("ij,ij->i", M, M)))
         return M / np.where(size == 0, 1.0, size)[:, None]
     return run
 
 
-_matrix_steps = {
-    "scale": _scale,
-    "affine": _affine,
-    "impute": _impute,
-    "select": _select,
-    "project": _project,
-    "normalize": _normalize,
-}
+_matrix_steps = {"scale": _scale, "affine": _affine, "impute": _impute, "select": _select, "project": _project,
+                 "normalize": _normalize}
 
 # %% ../nbs/07_plan.ipynb #16bf3825
 def _key(v): return None if is_missing(v) else v
@@ -142,7 +131,7 @@ def _ordinal(step):
 
 _column_steps = {"onehot": _onehot, "ordinal": _ordinal}
 
-# %% ../nbs/07_plan.ipynb #a835cf02
+# %% ../nbs/07_plan.ipynb #ad585af6
 def expit(x):
     "1 / (1 + exp(-x)) without overflow."
     e = np.exp(-np.abs(x))
@@ -155,14 +144,9 @@ def softmax(x):
     return e / e.sum(axis=1, keepdims=True)
 
 
-_links = {
-    "identity": lambda s: s, "exp": np.exp,
-    "expit": lambda s: np.column_stack([1 - (p := expit(s[:, 0])), p]),
-    "softmax": softmax,
-    "softmax2": lambda s: softmax(np.column_stack([-s[:, 0], s[:, 0]])),
-    "ovr": lambda s: (p := expit(s)) / p.sum(axis=1, keepdims=True),
-    "mean": lambda s: s,
-}
+_links = {"identity": lambda s: s, "exp": np.exp, "expit": lambda s: np.column_stack([1 - (p := expit(s[:, 0])), p]),
+          "softmax": softmax, "softmax2": lambda s: softmax(np.column_stack([-s[:, 0], s[:, 0]])),
+          "ovr": lambda s: (p := expit(s)) / p.sum(axis=1, keepdims=True), "mean": lambda s: s}
 
 
 def _linear(a):

@@ -5,20 +5,33 @@
 # %% auto #0
 __all__ = ['CHECKPOINT_S', 'keys_of', 'columns_of', 'Summary', 'predict_file']
 
-# %% ../nbs/32_predict.ipynb #473d3942
+# %% ../nbs/32_predict.ipynb #cb100d74
 import contextlib, errno, json, os, re, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Callable
 import numpy as np
 from .bundle import LoadedModel
-from .core import BadInput, CannotShip, MlshipError, ModelFailed, ModelRefused, NotFound, UsageError, sha256, sync_folder, write_atomic, write_file
-from .files import BATCH_ROWS, decode, kind_of, open_table, pick
-from .inputs import Problem, refuse, show
+from .cells import BATCH_ROWS, decode
+from mlship.core import (
+    BadInput,
+    CannotShip,
+    MlshipError,
+    ModelFailed,
+    ModelRefused,
+    NotFound,
+    UsageError,
+    sha256,
+    sync_folder,
+    write_atomic,
+    write_file,
+)
+from .files import kind_of, open_table, pick
 from .outputs import answers, to_list
 from .proc import alive
+from .values import Problem, refuse, show
 
-# %% ../nbs/32_predict.ipynb #fa9078a5
+# %% ../nbs/32_predict.ipynb #44543297
 def _ask(model, chunk, proba, rows=None):
     "Answers and probabilities for a chunk's rows."
     batch = decode(model.signature, chunk, rows)
@@ -26,11 +39,19 @@ def _ask(model, chunk, proba, rows=None):
     try:   # the model itself, not its plan: time matters less here than the last digit
         values = answers(model.predict(batch.X), batch.n)
         return values, answers(model.predict_proba(batch.X), batch.n, "predict_proba") if proba else []
-    except CannotShip as e: raise ModelFailed(f"the model's answers cannot be written: {e.message}", fix=e.fix) from e
-    except MlshipError: raise
-    except (ValueError, TypeError) as e: raise ModelRefused(f"the model refused these rows: {e}", fix="mend them, or put them aside with on_bad=\"skip\"") from e
+    except CannotShip as e:
+        raise ModelFailed(f"the model's answers cannot be written: {e.message}", fix=e.fix) from e
+    except MlshipError:
+        raise
+    except (ValueError, TypeError) as e:
+        raise ModelRefused(
+            f"the model refused these rows: {e}", fix="mend them, or put them aside with on_bad=\"skip\""
+        ) from e
     except Exception as e:
-        raise ModelFailed(f"the model failed on lines {chunk.lines[0]} to {chunk.lines[-1]}: {type(e).__name__}: {e}", fix="the model's own code raised this: try these rows in the notebook") from e
+        raise ModelFailed(
+            f"the model failed on lines {chunk.lines[0]} to {chunk.lines[-1]}: {type(e).__name__}: {e}",
+            fix="the model's own code raised this: try these rows in the notebook",
+        ) from e
 
 
 def keys_of(values: list) -> "list[str] | None":
@@ -47,14 +68,24 @@ def columns_of(values,        # answers
     "A chunk's answers as the columns that are added to the file."
     if keys is None: out = {"prediction": values}
     else:
-        if strange := next((v for v in to_list(values) if v is not None and not (isinstance(v, dict) and v.keys() <= set(keys))), None):
-            raise UsageError(f"the model answered {show(strange)}, where its first answers had {', '.join(keys)}", fix="a table needs the same keys in every row: use .jsonl, or after= when shipping")
+        if strange := next(
+            (v for v in to_list(values) if v is not None and not (isinstance(v, dict) and v.keys() <= set(keys))), None
+        ):
+            raise UsageError(
+                f"the model answered {show(strange)}, where its first answers had {', '.join(keys)}",
+                fix="a table needs the same keys in every row: use .jsonl, or after= when shipping",
+            )
         out = {f"prediction.{k}": [None if v is None else v.get(k) for v in values] for k in keys}
     if classes is None: return out
     odds = odds if isinstance(odds, np.ndarray) else list(zip(*odds)) or [()] * len(classes)
-    return out | {f"probability_{json.dumps(c) if isinstance(c, bool) else c}": odds[:, j] if isinstance(odds, np.ndarray) else list(odds[j]) for j, c in enumerate(classes)}
+    return out | {
+        f"probability_{json.dumps(c) if isinstance(c, bool) else c}": odds[:, j]
+        if isinstance(odds, np.ndarray)
+        else list(odds[j])
+        for j, c in enumerate(classes)
+    }
 
-# %% ../nbs/32_predict.ipynb #5ac08d83
+# %% ../nbs/32_predict.ipynb #a1c8a0b5
 _refusals = (BadInput, ModelRefused)
 
 
@@ -77,27 +108,40 @@ def _all(model, chunk, proba):
     except BadInput as e: problems += [Problem(**p) for p in e.details["problems"]]
     except ModelRefused as e:
         for i, why in _refused(lambda rows: _ask(model, chunk, proba, rows), range(len(chunk.lines))):
-            raise ModelRefused(f"line {chunk.lines[i]}: {why.message.replace('these rows', 'this row')}", fix=why.fix, line=chunk.lines[i]) from why.__cause__
+            raise ModelRefused(
+                f"line {chunk.lines[i]}: {why.message.replace('these rows', 'this row')}",
+                fix=why.fix,
+                line=chunk.lines[i],
+            ) from why.__cause__
         raise e
     refuse(sorted(problems, key=lambda p: int(re.search(r"\d+", p.field)[0])))
 
 
 def _those_that_fit(model, chunk, proba):
     "Rows that can be answered, their answers, and (line, reason, raw) of the others."
-    every, bad = range(len(chunk.lines)), [(line, f"{p.message}: {p.got}; expected: {p.expected}", raw) for line, p, raw in chunk.broken]
+    every, bad = (
+        range(len(chunk.lines)),
+        [(line, f"{p.message}: {p.got}; expected: {p.expected}", raw) for line, p, raw in chunk.broken],
+    )
     try: return list(every), *_ask(model, chunk, proba), bad
     except _refusals: pass
     found = {i: _reason(e) for i, e in _refused(lambda rows: _ask(model, chunk, proba, rows), every)}
     good = [i for i in every if i not in found]
-    bad += [(chunk.lines[i], reason, pick(chunk.raw, [i]) if hasattr(chunk.raw, "take") else chunk.raw[i]) for i, reason in found.items()]
+    bad += [
+        (chunk.lines[i], reason, pick(chunk.raw, [i]) if hasattr(chunk.raw, "take") else chunk.raw[i])
+        for i, reason in found.items()
+    ]
     return good, *_ask(model, chunk, proba, good), sorted(bad, key=lambda b: b[0])
 
 
 def _reason(e):
     if not e.details.get("problems"): return e.message.replace("these rows", "this row")
-    return "; ".join(f"{p['field'].partition(', ')[2]} {p['message']}: {p['got']}; expected: {p['expected']}".strip() for p in e.details["problems"])
+    return "; ".join(
+        f"{p['field'].partition(', ')[2]} {p['message']}: {p['got']}; expected: {p['expected']}".strip()
+        for p in e.details["problems"]
+    )
 
-# %% ../nbs/32_predict.ipynb #c12f0bef
+# %% ../nbs/32_predict.ipynb #b57724a4
 CHECKPOINT_S = 1.0   # seconds between two states
 
 
@@ -128,31 +172,47 @@ class _Output:
         "Claim the target; go back to the last state of an earlier run, or start."
         old = self._earlier()
         if old and old.pid != os.getpid() and alive(old.pid):
-            raise UsageError(f"process {old.pid} is writing {self.target}", fix=f"wait for it, or stop it; if it is something else, delete {self.state_path}")
+            raise UsageError(
+                f"process {old.pid} is writing {self.target}",
+                fix=f"wait for it, or stop it; if it is something else, delete {self.state_path}",
+            )
         if resume and old and self.part_path.exists():
             if wrong := next((k for k in job if old.job.get(k) != job[k]), None):
-                raise UsageError(f"the part of {self.target} was made with {wrong} {show(old.job.get(wrong))}, not {show(job[wrong])}", fix="take the same model and options as before, or start again without resume")
+                raise UsageError(
+                    f"the part of {self.target} was made with {wrong} "
+                    f"{show(old.job.get(wrong))}, not {show(job[wrong])}",
+                    fix="take the same model and options as before, or start again without resume",
+                )
             state = _State(**{**asdict(old), "pid": os.getpid()})
             write_atomic(self.state_path, json.dumps(asdict(state)))
         else:
             self.drop()
             state = _State(job, os.getpid())
-            try: write_file(self.state_path, json.dumps(asdict(state)))
-            except FileExistsError: raise UsageError(f"another process has just begun to write {self.target}", fix="let it finish") from None
+            try:
+                write_file(self.state_path, json.dumps(asdict(state)))
+            except FileExistsError:
+                raise UsageError(
+                    f"another process has just begun to write {self.target}", fix="let it finish"
+                ) from None
         self.part, self.bad = self._at(self.part_path, state.part), self._at(self.bad_path, state.bad_part)
         self.kept = state.rows + state.bad
         return state
 
     def _earlier(self):
-        try: return _State(**json.loads(self.state_path.read_bytes()))
-        except FileNotFoundError: return None
-        except (ValueError, TypeError): raise UsageError(f"{self.state_path} is no state of an earlier run", fix="delete it") from None
+        try:
+            return _State(**json.loads(self.state_path.read_bytes()))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            raise UsageError(f"{self.state_path} is no state of an earlier run", fix="delete it") from None
 
     def _at(self, path, length):
         f = open(path, "r+b" if path.exists() else "w+b")
         if f.seek(0, os.SEEK_END) < length:
             f.close()
-            raise UsageError(f"{path} is shorter than it was when its state was written", fix="start again without resume")
+            raise UsageError(
+                f"{path} is shorter than it was when its state was written", fix="start again without resume"
+            )
         f.truncate(length)
         f.seek(length)
         return f
@@ -184,15 +244,21 @@ class _Output:
         self.close()
         for path in (self.part_path, self.bad_path, self.state_path): path.unlink(missing_ok=True)
 
-# %% ../nbs/32_predict.ipynb #f3f6869d
+# %% ../nbs/32_predict.ipynb #31a9bb2e
 def _check_paths(source, target, out, force, aside):
-    if not target.parent.is_dir(): raise NotFound(f"there is no folder {target.parent}", fix=f"mkdir -p {target.parent}")
+    if not target.parent.is_dir():
+        raise NotFound(f"there is no folder {target.parent}", fix=f"mkdir -p {target.parent}")
     if kind_of(source) is not kind_of(target) or (source.suffix.lower() == ".tsv") != (target.suffix.lower() == ".tsv"):
-        raise UsageError(f"{source.name} would be written as {target.name}: the format that comes in goes out", fix=f"name it {target.with_suffix(source.suffix.lower()).name}")
-    if os.path.realpath(source) in (str(target), os.path.realpath(out.bad_target)): raise UsageError(f"{source} would be overwritten while it is read", fix="choose another name for the output")
+        raise UsageError(
+            f"{source.name} would be written as {target.name}: the format that comes in goes out",
+            fix=f"name it {target.with_suffix(source.suffix.lower()).name}",
+        )
+    if os.path.realpath(source) in (str(target), os.path.realpath(out.bad_target)):
+        raise UsageError(f"{source} would be overwritten while it is read", fix="choose another name for the output")
     for path in (target, out.bad_target) if aside else (target,):
         if path.exists() and not path.is_file(): raise UsageError(f"{path} is no file", fix="give the path of a file")
-        if path.exists() and not force: raise UsageError(f"{path} is there already", fix="choose another name, or overwrite it with force=True")
+        if path.exists() and not force:
+            raise UsageError(f"{path} is there already", fix="choose another name, or overwrite it with force=True")
 
 
 @contextlib.contextmanager
@@ -200,8 +266,12 @@ def _plain_errors(target):
     "The system's errors in our words."
     try: yield
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else None): raise MlshipError(f"the disk of {target.parent} is full", fix="make room there") from e
-        if isinstance(e, PermissionError): raise MlshipError(f"no permission for {e.filename or target.parent}", fix="choose another place, or ask its owner") from e
+        if e.errno in (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else None):
+            raise MlshipError(f"the disk of {target.parent} is full", fix="make room there") from e
+        if isinstance(e, PermissionError):
+            raise MlshipError(
+                f"no permission for {e.filename or target.parent}", fix="choose another place, or ask its owner"
+            ) from e
         raise MlshipError(f"{e.filename or target}: {e.strerror or e}", fix="mend that, and try again") from e
 
 
@@ -216,30 +286,47 @@ class Summary:
     seconds: float = 0.0
 
 
-def predict_file(model: LoadedModel,
-                 source: "str | Path",            # .csv, .tsv, .jsonl, .ndjson or .parquet
-                 target: "str | Path",            # the same format: the source's rows, with the answers
-                 *, proba: bool = False,          # probabilities too: a column for each class
-                 batch_rows: int = BATCH_ROWS,    # asked at once (fewer where rows are long)
-                 on_bad: str = "stop",            # a row that does not fit: "stop", or "skip" and put it aside in <target>.bad.csv or .jsonl
-                 resume: bool = False,            # go on where an earlier run ended, if there was one (not Parquet)
-                 force: bool = False,             # overwrite
-                 progress: "Callable[[int, int, int], object] | None" = None,  # called with rows done, bytes done, bytes in all
-                 ) -> Summary:                    # the target is complete, or as it was
+def predict_file(
+    model: LoadedModel,
+    source: "str | Path",  # .csv, .tsv, .jsonl, .ndjson or .parquet
+    target: "str | Path",  # the same format: the source's rows, with the answers
+    *,
+    proba: bool = False,  # probabilities too: a column for each class
+    batch_rows: int = BATCH_ROWS,  # asked at once (fewer where rows are long)
+    on_bad: str = "stop",  # a row that does not fit: "stop", or "skip" and put it aside in <target>.bad.csv or .jsonl
+    resume: bool = False,  # go on where an earlier run ended, if there was one (not Parquet)
+    force: bool = False,  # overwrite
+    progress: "Callable[[int, int, int], object] | None" = None,  # called with rows done, bytes done, bytes in all
+) -> Summary:                    # the target is complete, or as it was
     "Answer every row of a file; raises `BadInput` with line and column, and other `MlshipError`s."
     source, target = Path(source), Path(os.path.realpath(target))
     if on_bad not in ("stop", "skip"): raise UsageError(f"on_bad={on_bad!r}", fix='on_bad="stop" or on_bad="skip"')
     if batch_rows < 1: raise UsageError(f"batch_rows={batch_rows}", fix=f"1 or more; {BATCH_ROWS} is usual")
-    if proba and not model.has_proba: raise UsageError(f"{model.bundle.ref} has no probabilities", fix="ask without proba; only classifiers with predict_proba have them")
+    if proba and not model.has_proba:
+        raise UsageError(
+            f"{model.bundle.ref} has no probabilities",
+            fix="ask without proba; only classifiers with predict_proba have them",
+        )
     kind = kind_of(source)
-    if resume and not kind.resumes: raise UsageError(f"{source.name}: Parquet cannot be continued, its end is written last", fix="start again without resume")
+    if resume and not kind.resumes:
+        raise UsageError(
+            f"{source.name}: Parquet cannot be continued, its end is written last", fix="start again without resume"
+        )
     out = _Output(target, kind.bad_ending)
     _check_paths(source, target, out, force, on_bad == "skip")
     try:
-        with _plain_errors(target), contextlib.closing(open_table(source, model.signature, ("prediction", *["probabilities"] * proba))) as table:
+        with (
+            _plain_errors(target),
+            contextlib.closing(
+                open_table(source, model.signature, ("prediction", *["probabilities"] * proba))
+            ) as table,
+        ):
             return _run(model, table, out, proba, batch_rows, on_bad, resume, progress or (lambda *a: None))
     except BaseException as e:
-        if isinstance(e, BadInput) and not e.fix: e.fix = "mend the file" + (', or put such rows aside with on_bad="skip"' if out.part and on_bad == "stop" else "")
+        if isinstance(e, BadInput) and not e.fix:
+            e.fix = "mend the file" + (
+                ', or put such rows aside with on_bad="skip"' if out.part and on_bad == "stop" else ""
+            )
         if out.part and out.kept and kind.resumes:
             out.close()
             if isinstance(e, MlshipError): e.fix += f"\n{out.kept} rows are done; resume=True goes on behind them"
@@ -250,11 +337,23 @@ def predict_file(model: LoadedModel,
 def _run(model, table, out, proba, batch_rows, on_bad, resume, progress):
     started, nested = time.monotonic(), not table.names
     manifest = sha256(json.dumps(model.bundle.manifest, sort_keys=True).encode())
-    state = out.open({"model": f"{model.bundle.ref} {manifest[:12]}", "proba": proba, "batch_rows": batch_rows, "format": out.target.suffix.lower()}, resume)
+    state = out.open(
+        {
+            "model": f"{model.bundle.ref} {manifest[:12]}",
+            "proba": proba,
+            "batch_rows": batch_rows,
+            "format": out.target.suffix.lower(),
+        },
+        resume,
+    )
     resumed, begun, due = state.rows + state.bad, state.part > 0, started + CHECKPOINT_S
     if resumed and not table.skip(state.offset, state.line, state.digest):
-        out.close(); out.part = None   # keep what is there; this run has no share in it
-        raise UsageError(f"{table.path} is no longer what the part of {out.target.name} was made from: something in its first {state.line} lines changed", fix="start again without resume")
+        out.close(); out.part = None  # keep what is there; this run has no share in it
+        raise UsageError(
+            f"{table.path} is no longer what the part of {out.target.name} was made from: something in its first"
+            f" {state.line} lines changed",
+            fix="start again without resume",
+        )
     classes = model.signature.classes if proba else None
 
     def write(chunk, good, values, odds):
@@ -264,16 +363,26 @@ def _run(model, table, out, proba, batch_rows, on_bad, resume, progress):
             state.keys = None if nested or isinstance(sample, np.ndarray) else keys_of(sample)
             columns = columns_of(sample, odds, state.keys, classes)
             if clash := next((c for c in columns if c in table.names), None):
-                raise UsageError(f"{table.path} has a column {clash!r}, which is what the answers are called", fix="rename that column")
+                raise UsageError(
+                    f"{table.path} has a column {clash!r}, which is what the answers are called",
+                    fix="rename that column",
+                )
             table.begin(out.part, columns)
             begun = True
         if not good: return
         columns = columns_of(values, odds, state.keys, classes)
-        if nested and proba: columns = {"prediction": values, "probabilities": [dict(zip((n.removeprefix("probability_") for n in columns if n != "prediction"), row)) for row in to_list(odds)]}
+        if nested and proba:
+            columns = {
+                "prediction": values,
+                "probabilities": [
+                    dict(zip((n.removeprefix("probability_") for n in columns if n != "prediction"), row))
+                    for row in to_list(odds)
+                ],
+            }
         table.write(out.part, chunk.raw if len(good) == len(chunk.raw) else pick(chunk.raw, good), columns)
 
     for chunk in table.chunks(batch_rows):
-        if on_bad == "stop": good, (values, odds), bad = range(len(chunk.lines)), _all(model, chunk, proba), ()
+        if on_bad == "stop":good, (values, odds), bad = range(len(chunk.lines)), _all(model, chunk, proba), ()
         else: good, values, odds, bad = _those_that_fit(model, chunk, proba)
         if good: write(chunk, good, values, odds)
         if bad: out.bad.write((b"" if state.bad else table.bad_head()) + b"".join(table.bad_row(*b) for b in bad))
@@ -288,4 +397,11 @@ def _run(model, table, out, proba, batch_rows, on_bad, resume, progress):
     if not begun: write(None, (), [], np.empty((0, len(classes or ()))))
     table.finish(out.part)
     out.finish(state)
-    return Summary(out.target, state.rows, state.bad, out.bad_target if state.bad else None, resumed, round(time.monotonic() - started, 3))
+    return Summary(
+        out.target,
+        state.rows,
+        state.bad,
+        out.bad_target if state.bad else None,
+        resumed,
+        round(time.monotonic() - started, 3),
+    )

@@ -10,7 +10,7 @@ import contextlib, os, signal, subprocess, sys
 from dataclasses import dataclass
 from .core import MlshipError
 
-# %% ../nbs/01_proc.ipynb #bf414421
+# %% ../nbs/01_proc.ipynb #076b2d82
 @dataclass(frozen=True)
 class Finished:
     "How a process ended: exit code, what it printed, and whether it was stopped for time."
@@ -52,7 +52,9 @@ def run(args: "list[str]",               # the command; never a shell string
     try: child = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                   env=env, cwd=cwd, **_own_group())
     except FileNotFoundError:
-        raise MlshipError(f"there is no program {args[0]!r} here", fix=f"install {args[0]}, or put it on the PATH") from None
+        raise MlshipError(
+            f"there is no program {args[0]!r} here", fix=f"install {args[0]}, or put it on the PATH"
+        ) from None
     try:
         out, err = child.communicate(stdin, timeout=timeout)
         return Finished(child.returncode, out, err)

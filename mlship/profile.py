@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['MAX_CATEGORIES', 'field_profile', 'make_profile', 'outside', 'refuse_outside', 'draw_rows']
 
-# %% ../nbs/20_profile.ipynb #4b3452aa
+# %% ../nbs/20_profile.ipynb #501a4e80
 import math
 import numpy as np
-from .core import BadInput
-from .inputs import MAX_PROBLEMS, ABSENT, Batch, Problem, refuse, show
+from .inputs import ABSENT, Batch
 from .schema import Field, Signature, is_missing
+from .values import MAX_PROBLEMS, Problem, refuse, show
 
-# %% ../nbs/20_profile.ipynb #3fec909f
+# %% ../nbs/20_profile.ipynb #75fb4630
 MAX_CATEGORIES = 50   # beyond so many different texts it is free text, not a choice
 _levels = (0, .01, .05, .1, .25, .5, .75, .9, .95, .99, 1)
 
@@ -22,7 +22,8 @@ def _numbers(a: np.ndarray) -> dict:
     q = np.quantile(a.astype("float64"), _levels)
     whole = a.dtype.kind in "iu"
     plain = (lambda v: int(v)) if whole else float
-    return {"min": plain(a.min()), "max": plain(a.max()), "median": plain(np.median(a)) if not whole else float(q[5]), "mean": float(a.mean(dtype="float64")), "std": float(a.std(dtype="float64")), "quantiles": q.tolist()}
+    return {"min": plain(a.min()), "max": plain(a.max()), "median": plain(np.median(a)) if not whole else float(q[5]),
+            "mean": float(a.mean(dtype="float64")), "std": float(a.std(dtype="float64")), "quantiles": q.tolist()}
 
 
 def field_profile(field: Field,  # of the signature
@@ -35,7 +36,8 @@ def field_profile(field: Field,  # of the signature
         if not field.is_number: return {"missing": 0.0}
         if values.ndim > 2 or values.shape[1] > 2000:
             here = values[np.isfinite(values)] if field.is_float else values.reshape(-1)
-            return {"missing": float(1 - here.size / values.size), **({k: v for k, v in _numbers(here).items() if k != "quantiles"} if here.size else {})}
+            return {"missing": float(1 - here.size / values.size),
+                    **({k: v for k, v in _numbers(here).items() if k != "quantiles"} if here.size else {})}
         with np.errstate(all="ignore"):
             import warnings
             with warnings.catch_warnings():
@@ -43,13 +45,17 @@ def field_profile(field: Field,  # of the signature
                 low, high, middle, mean = (f(values, axis=0) for f in (np.nanmin, np.nanmax, np.nanmedian, np.nanmean))
         holes = np.isnan(values).mean() if field.is_float else 0.0
         clean = lambda a: [None if isinstance(v, float) and not math.isfinite(v) else v for v in a.tolist()]
-        out = {"min": clean(low), "max": clean(high), "median": clean(middle), "mean": clean(mean), "missing": float(holes)}
+        out = {"min": clean(low), "max": clean(high), "median": clean(middle), "mean": clean(mean),
+               "missing": float(holes)}
         return out if all(v is not None for v in out["min"]) else {"missing": float(holes)}
-    here = [v for v in (values.tolist() if isinstance(values, np.ndarray) else values) if v is not ABSENT and not is_missing(v)]
+    here = [v for v in (values.tolist() if isinstance(values, np.ndarray) else values)
+            if v is not ABSENT and not is_missing(v)]
     out = {"missing": 1 - len(here) / n}
     if not here: return out
     if field.type == "bool": return {**out, "true": sum(map(bool, here)) / len(here)}
-    if field.type == "datetime": return {**out, "min": min(here).isoformat(), "max": max(here).isoformat()} if hasattr(here[0], "isoformat") else out
+    if field.type == "datetime":
+        return ({**out, "min": min(here).isoformat(), "max": max(here).isoformat()} if hasattr(here[0], "isoformat")
+                else out)
     if field.is_number:
         out |= _numbers(np.array(here, dtype=field.type))
         if field.dtype != "category": return out
@@ -57,17 +63,22 @@ def field_profile(field: Field,  # of the signature
         counts = {}
         for v in here: counts[v] = counts.get(v, 0) + 1
         if field.dtype == "category" or (len(counts) <= MAX_CATEGORIES and len(counts) <= max(2, len(here) / 2)):
-            return {**out, "categories": {str(k): c / len(here) for k, c in sorted(counts.items(), key=lambda kc: -kc[1])}}
+            return {**out,
+                    "categories": {str(k): c / len(here) for k, c in sorted(counts.items(), key=lambda kc: -kc[1])}}
         lengths = np.array([len(v) for v in here])
-        return {**out, "length": {"min": int(lengths.min()), "median": float(np.median(lengths)), "max": int(lengths.max())}}
+        return {**out,
+                "length": {"min": int(lengths.min()), "median": float(np.median(lengths)), "max": int(lengths.max())}}
     return out
 
 
 def make_profile(signature: Signature, batch: Batch) -> dict:
     "What training saw: rows, and each field."
-    return {"rows": batch.n, "fields": {f.name: field_profile(f, batch.columns[f.name]) for f in signature.inputs if f.name in batch.columns}}
+    return {"rows": batch.n,
+            "fields": {
+                f.name: field_profile(f, batch.columns[f.name]) for f in signature.inputs if f.name in batch.columns
+            }}
 
-# %% ../nbs/20_profile.ipynb #b67bf30f
+# %% ../nbs/20_profile.ipynb #f9e9a4f4
 def outside(profile: dict, signature: Signature, batch: Batch) -> "dict[str, int]":
     "How many values of each field lie outside what training saw (fields with none are left out)."
     found = {}
@@ -79,7 +90,8 @@ def outside(profile: dict, signature: Signature, batch: Batch) -> "dict[str, int
 
 def _outside_mask(p, field, values):
     if not p or values is None or len(values) == 0: return None
-    if "categories" in p: return np.array([v is not ABSENT and not is_missing(v) and str(v) not in p["categories"] for v in values])
+    if "categories" in p:
+        return np.array([v is not ABSENT and not is_missing(v) and str(v) not in p["categories"] for v in values])
     if "min" in p and field.is_number:
         if isinstance(values, np.ndarray): a = values
         else: a = np.array([math.nan if v is ABSENT or is_missing(v) else v for v in values], dtype="float64")
@@ -101,24 +113,31 @@ def refuse_outside(profile: dict, signature: Signature, batch: Batch, prefix: st
         for at in np.argwhere(mask)[:MAX_PROBLEMS].tolist():
             row, *rest = at
             v = values[tuple(at)] if isinstance(values, np.ndarray) else values[row]
-            limits = (f"one of {', '.join(list(p['categories'])[:8])}" if "categories" in p else
-                      f"{p['min'][rest[0]]} to {p['max'][rest[0]]}" if isinstance(p["min"], list) else f"{p['min']} to {p['max']}")
+            limits = (f"one of {', '.join(list(p['categories'])[:8])}" if "categories" in p
+                      else f"{p['min'][rest[0]]} to {p['max'][rest[0]]}" if isinstance(p["min"], list)
+                      else f"{p['min']} to {p['max']}")
             where = f"{prefix}[{row}]" + (f".{f.name}" if signature.by_name else "") + "".join(f"[{j}]" for j in rest)
             problems.append((row, Problem(where, "is outside what training had", limits, show(v))))
     if problems: refuse([q for _, q in sorted(problems, key=lambda rq: rq[0])])
 
-# %% ../nbs/20_profile.ipynb #90ffa240
+# %% ../nbs/20_profile.ipynb #25675024
 def draw_rows(profile: dict, signature: Signature, n: int, seed: int = 0) -> list:
     "Rows (as a client would send them) drawn from a profile."
     rng = np.random.default_rng(seed)
     def one(f: Field, p: dict):
         if f.shape:
-            low, high = (np.array(p["min"]), np.array(p["max"])) if isinstance(p.get("min"), list) else (p.get("min", 0), p.get("max", 1))
-            a = rng.uniform(low, high, size=f.shape) if not f.is_integer else rng.integers(low, np.asarray(high) + 1, size=f.shape)
+            low, high = ((np.array(p["min"]), np.array(p["max"])) if isinstance(p.get("min"), list)
+                         else (p.get("min", 0), p.get("max", 1)))
+            a = (rng.uniform(low, high, size=f.shape) if not f.is_integer
+                 else rng.integers(low, np.asarray(high) + 1, size=f.shape))
             return (a > .5).tolist() if f.type == "bool" else a.astype(f.type).tolist()
         if f.nullable and p.get("missing", 0) > rng.random(): return None
         if "categories" in p:
-            v = str(rng.choice(list(p["categories"]), p=np.array(list(p["categories"].values())) / sum(p["categories"].values())))
+            v = str(
+                rng.choice(
+                    list(p["categories"]), p=np.array(list(p["categories"].values())) / sum(p["categories"].values())
+                )
+            )
             return next((c for c in f.categories if str(c) == v), v) if f.categories else v
         if "quantiles" in p:
             v = float(np.interp(rng.random(), _levels, p["quantiles"]))

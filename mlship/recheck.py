@@ -5,25 +5,28 @@
 # %% auto #0
 __all__ = ['hide_all_but', 'child', 'Recheck', 'recheck']
 
-# %% ../nbs/21_recheck.ipynb #60539048
-import contextlib, importlib.metadata, json, os, sys, sysconfig, tempfile, time, traceback
+# %% ../nbs/21_recheck.ipynb #d94eeba6
+import json, os, sys, sysconfig, tempfile, time, traceback
 from dataclasses import dataclass
 from pathlib import Path
 from packaging.utils import canonicalize_name
 from .bundle import open_bundle
 from .core import CannotShip, MlshipError
-from .freeze import closure
+from .freeze import packages
 from .outputs import answers, to_list
 from .proc import run_python
+from .requirements import closure
 
-# %% ../nbs/21_recheck.ipynb #aa7e2567
+# %% ../nbs/21_recheck.ipynb #cc146eb3
 _stdlib = {Path(sysconfig.get_path(p)).resolve() for p in ("stdlib", "platstdlib")}
 
 
 def _in_stdlib(origin) -> bool:
     "Some standard modules (_sysconfigdata…) are in no list of names, so look where they lie."
     if origin in (None, "built-in", "frozen"): return origin is not None
-    return any(p in _stdlib for p in Path(origin).resolve().parents) and not {"site-packages", "dist-packages"} & set(Path(origin).parts)
+    return any(p in _stdlib for p in Path(origin).resolve().parents) and not {"site-packages", "dist-packages"} & set(
+        Path(origin).parts
+    )
 
 
 class _Only:
@@ -43,12 +46,14 @@ class _Only:
 def hide_all_but(distributions) -> dict:
     "From now on this process imports only the standard library, mlship and these distributions; returns what it hid."
     names = {canonicalize_name(d) for d in distributions} | set(closure(["mlship-jupyter"]))
-    tops = {top for top, dists in importlib.metadata.packages_distributions().items() if any(canonicalize_name(d) in names for d in dists)}
+    tops = {top for top, dists in packages().items() if any(canonicalize_name(d) in names for d in dists)}
     allowed, hidden = tops | set(sys.stdlib_module_names) | {"mlship", "__main__", "sitecustomize", "usercustomize"}, {}
-    sys.meta_path[:] = [_Only(f, allowed, hidden) if not isinstance(f, type) or f.__name__ == "PathFinder" else f for f in sys.meta_path]
+    sys.meta_path[:] = [
+        _Only(f, allowed, hidden) if not isinstance(f, type) or f.__name__ == "PathFinder" else f for f in sys.meta_path
+    ]
     return hidden
 
-# %% ../nbs/21_recheck.ipynb #0ccd1b1b
+# %% ../nbs/21_recheck.ipynb #168e0a2b
 def child(task_file: str, result_file: str):
     "Runs in the fresh process; the result says what happened, whatever happened."
     task = json.loads(Path(task_file).read_text(encoding="utf-8"))
@@ -61,7 +66,8 @@ def child(task_file: str, result_file: str):
         if model.plan: result["plan"] = to_list(answers(model.answer(batch)[0], batch.n))
         if model.has_proba: result["probabilities"] = to_list(answers(model.predict_proba(batch.X), batch.n))
     except BaseException as e:
-        result = {"error": f"{type(e).__name__}: {e.message if isinstance(e, MlshipError) else e}", "traceback": traceback.format_exc()}
+        result = {"error": f"{type(e).__name__}: {e.message if isinstance(e, MlshipError) else e}",
+                  "traceback": traceback.format_exc()}
     result["hidden"] = hidden
     Path(result_file).write_text(json.dumps(result), encoding="utf-8")
 
@@ -86,13 +92,32 @@ def recheck(folder: Path,          # a finished bundle
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         task, result = Path(place)/"task.json", Path(place)/"result.json"
-        task.write_text(json.dumps({"folder": str(folder), "rows": rows, "distributions": sorted(distributions)}), encoding="utf-8")
+        task.write_text(
+            json.dumps({"folder": str(folder), "rows": rows, "distributions": sorted(distributions)}), encoding="utf-8"
+        )
         env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONSTARTUP")}
-        root = str(Path(sys.modules["mlship"].__file__).resolve().parent.parent)   # this mlship, wherever it is installed
-        done = run_python(f"import sys; sys.path.append({root!r}); from mlship.recheck import child; child(*sys.argv[1:])", str(task), str(result), timeout=timeout, env=env, cwd=place)
-        if done.timed_out: raise CannotShip(f"the model did not load and answer {len(rows)} rows in a fresh process within {timeout:.0f} s", fix="make loading lighter, or pass check=False to ship it unchecked")
-        try: r = json.loads(result.read_text(encoding="utf-8"))
-        except FileNotFoundError: raise CannotShip(f"a fresh process that loads the model ended with exit code {done.code}: {done.err.decode(errors='replace')[-500:]}", fix="the model's code ends the process; take that out, or pass check=False") from None
+        root = str(
+            Path(sys.modules["mlship"].__file__).resolve().parent.parent
+        )  # this mlship, wherever it is installed
+        done = run_python(
+            f"import sys; sys.path.append({root!r}); from mlship.recheck import child; child(*sys.argv[1:])", str(task),
+            str(result), timeout=timeout, env=env, cwd=place
+        )
+        if done.timed_out:
+            raise CannotShip(
+                f"the model did not load and answer {len(rows)} rows in a fresh process within {timeout:.0f} s",
+                fix="make loading lighter, or pass check=False to ship it unchecked",
+            )
+        try:
+            r = json.loads(result.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise CannotShip(
+                f"a fresh process that loads the model ended with exit code {done.code}:"
+                f" {done.err.decode(errors='replace')[-500:]}",
+                fix="the model's code ends the process; take that out, or pass check=False",
+            ) from None
     hidden = {}
     for name, at in r["hidden"].items(): hidden.setdefault(name.partition(".")[0], at)
-    return Recheck(r.get("answers"), r.get("probabilities"), r.get("plan"), r.get("error", ""), hidden, time.monotonic() - started)
+    return Recheck(
+        r.get("answers"), r.get("probabilities"), r.get("plan"), r.get("error", ""), hidden, time.monotonic() - started
+    )

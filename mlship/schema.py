@@ -12,8 +12,9 @@ from functools import cached_property
 import numpy as np
 from .core import CannotShip, UsageError
 
-# %% ../nbs/02_schema.ipynb #a42fa120
-_integers = {f"{s}int{b}": ((0, 2**b - 1) if s else (-2**(b-1), 2**(b-1) - 1)) for s in ("", "u") for b in (8, 16, 32, 64)}
+# %% ../nbs/02_schema.ipynb #6b3d2cc5
+_integers = {f"{s}int{b}": ((0, 2**b - 1) if s else (-(2 ** (b - 1)), 2 ** (b - 1) - 1)) for s in ("", "u")
+             for b in (8, 16, 32, 64)}
 _floats = ("float16", "float32", "float64")
 
 
@@ -24,8 +25,8 @@ class Field:
     type: str                        # bool, int8…uint64, float16…float64, string, datetime, json
     nullable: bool = False           # null/NaN is taken
     optional: bool = False           # the key may be absent (records only)
-    shape: tuple = ()                # of one row's value; () is a single value
-    dtype: str = ""                  # how the container held it ("category", "Int64", "datetime64[ns, UTC]"); "" is the type itself
+    shape: tuple = ()  # of one row's value; () is a single value
+    dtype: str = ""  # how the container held it ("category", "Int64", "datetime64[ns, UTC]"); "" is the type itself
     categories: "tuple | None" = None  # of a categorical column, in order
     ordered: bool = False            # whether those categories are ordered
     missing_as: str = "nan"          # what the model saw where a value was missing: nan, none or NA
@@ -49,16 +50,18 @@ class Field:
 
     def _word(self, many=False):
         s = "s" if many else ""
-        if self.is_integer: return f"whole number{s}" + ("" if self.type == "int64" else f" from {self.bounds[0]} to {self.bounds[1]}")
+        if self.is_integer:
+            return f"whole number{s}" + ("" if self.type == "int64" else f" from {self.bounds[0]} to {self.bounds[1]}")
         if self.is_float: return f"number{s}"
-        return {"string": f"text{s}", "bool": "true or false", "json": f"JSON value{s}",
-                "datetime": f"ISO 8601 date{s}" + (f" with a zone ({self.dtype.split(', ')[1][:-1]})" if ", " in self.dtype else "")}[self.type]
+        return {"string": f"text{s}", "bool": "true or false", "json": f"JSON value{s}", "datetime": f"ISO 8601 date{s}"
+                + (f" with a zone ({self.dtype.split(', ')[1][:-1]})" if ", " in self.dtype else "")}[self.type]
 
 
 @dataclass(frozen=True)
 class Signature:
     "What a model takes and gives. Containers: array, table, columns, records, values."
-    container: str                 # array (NumPy) | table (DataFrame) | columns (dict of lists) | records (list of dicts) | values (list or Series)
+
+    container: str  # array | table (DataFrame) | columns (dict of lists) | records (dicts) | values (list or Series)
     inputs: "tuple[Field, ...]"
     outputs: "tuple[Field, ...]" = ()
     names: "tuple[str, ...]" = ()  # column names of a 2-D array, where known
@@ -79,7 +82,10 @@ class Signature:
         def plain(f):
             d = asdict(f)
             return {k: v for k, v in d.items() if k in ("name", "type") or v != Field.__dataclass_fields__[k].default}
-        d = dict(container=self.container, inputs=[plain(f) for f in self.inputs], outputs=[plain(f) for f in self.outputs])
+
+        d = dict(
+            container=self.container, inputs=[plain(f) for f in self.inputs], outputs=[plain(f) for f in self.outputs]
+        )
         if self.names: d["names"] = list(self.names)
         if self.classes is not None: d["classes"] = list(self.classes)
         if self.library: d["library"] = self.library
@@ -94,9 +100,10 @@ class Signature:
                 if known.get(k) is not None: known[k] = tuple(known[k])
             return Field(**known)
         return cls(d["container"], tuple(map(field, d["inputs"])), tuple(map(field, d.get("outputs", ()))),
-                   tuple(d.get("names", ())), None if d.get("classes") is None else tuple(d["classes"]), d.get("library", ""))
+                   tuple(d.get("names", ())), None if d.get("classes") is None else tuple(d["classes"]),
+                   d.get("library", ""))
 
-# %% ../nbs/02_schema.ipynb #19ab0fa2
+# %% ../nbs/02_schema.ipynb #d97bef1c
 def is_missing(v) -> bool:
     "None, NaN, NaT or pandas.NA."
     if v is None: return True
@@ -137,14 +144,15 @@ def _values_field(name, here):
     shapes = {_list_shape(v) for v in here}
     if len(shapes) == 1 and shapes != {()}:
         kinds = {np.asarray(v).dtype.kind for v in here}
-        kind = "bool" if kinds == {"b"} else "int64" if kinds <= set("iu") else "float64" if kinds <= set("iuf") else "json"
+        kind = ("bool" if kinds == {"b"} else "int64" if kinds <= set("iu") else "float64" if kinds <= set("iuf")
+                else "json")
         if kind != "json": return Field(name, kind, shape=shapes.pop())
     kinds = {_python_type(v) for v in here}
     if kinds == {"int64", "float64"}: kinds = {"float64"}
     kind = kinds.pop() if len(kinds) == 1 else "float64" if not kinds else "json"
     return Field(name, kind)
 
-# %% ../nbs/02_schema.ipynb #6b85b507
+# %% ../nbs/02_schema.ipynb #9074d745
 def _pandas(): return sys.modules.get("pandas")
 
 
@@ -164,7 +172,8 @@ def column_field(name: str,  # column name
     missing, dtype = bool(col.isna().any()), col.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         inner = values_field(name, list(dtype.categories))
-        if inner.type == "datetime": raise CannotShip(f"column {name!r} is a category of dates", fix="make it text or datetime64")
+        if inner.type == "datetime":
+            raise CannotShip(f"column {name!r} is a category of dates", fix="make it text or datetime64")
         plain = tuple(c.item() if hasattr(c, "item") else c for c in dtype.categories)
         return replace(inner, nullable=missing, dtype="category", categories=plain, ordered=bool(dtype.ordered))
     if isinstance(dtype, pd.DatetimeTZDtype): return Field(name, "datetime", missing, dtype=str(dtype))
@@ -175,14 +184,19 @@ def column_field(name: str,  # column name
         kind = _array_type(dtype)
         if kind: return Field(name, kind, missing, dtype=str(dtype) if kind == "datetime" else "")
     else:
-        if isinstance(dtype, pd.StringDtype): return Field(name, "string", missing, dtype=f"string[{dtype.storage}]" if dtype.na_value is pd.NA else "str")
+        if isinstance(dtype, pd.StringDtype):
+            return Field(
+                name, "string", missing, dtype=f"string[{dtype.storage}]" if dtype.na_value is pd.NA else "str"
+            )
         kind = str(dtype).lower().removesuffix("[pyarrow]")
         kind = {"boolean": "bool", "double": "float64", "float": "float32"}.get(kind, kind)
         if kind == "bool" or kind in _integers or kind in _floats: return Field(name, kind, missing, dtype=str(dtype))
-    raise CannotShip(f"column {name!r} has dtype {dtype}, which a request cannot carry",
-                     fix="convert it to numbers, text, booleans, categories or dates before the model, or drop it from X")
+    raise CannotShip(
+        f"column {name!r} has dtype {dtype}, which a request cannot carry",
+        fix="convert it to numbers, text, booleans, categories or dates before the model, or drop it from X",
+    )
 
-# %% ../nbs/02_schema.ipynb #02727042
+# %% ../nbs/02_schema.ipynb #78aaa684
 def infer(X,             # array, DataFrame, Series, list, dict of columns, or one single value
           nullable=(),   # fields that may be missing although these rows have no missing value (True: all)
           ) -> tuple:    # (Signature without outputs, the batch)
@@ -195,19 +209,27 @@ def infer(X,             # array, DataFrame, Series, list, dict of columns, or o
     if single: X = [X]
     if pd and isinstance(X, pd.DataFrame): sig = _table(X)
     elif pd and isinstance(X, pd.Series):
-        sig = Signature("values", (replace(column_field("input-0", X)),), library="pandas", names=(str(X.name),) if X.name is not None else ())
+        sig = Signature("values", (replace(column_field("input-0", X)),), library="pandas",
+                        names=(str(X.name),) if X.name is not None else ())
     elif isinstance(X, np.ndarray): sig = _array(X)
     elif isinstance(X, dict): sig = _columns(X)
     elif isinstance(X, (list, tuple)): X = list(X); sig = _list(X)
-    else: raise CannotShip(f"X is a {type(X).__module__}.{type(X).__name__}, which has no rows that a request could carry",
-                           fix="pass an array, a DataFrame, a Series, a list, a dict of columns, or one single value")
-    if length(X) == 0: raise CannotShip("X has no rows, so there is nothing to learn the inputs from", fix="pass the training rows, or a few of them")
+    else:
+        raise CannotShip(
+            f"X is a {type(X).__module__}.{type(X).__name__}, which has no rows that a request could carry",
+            fix="pass an array, a DataFrame, a Series, a list, a dict of columns, or one single value",
+        )
+    if length(X) == 0:
+        raise CannotShip("X has no rows, so there is nothing to learn the inputs from",
+                         fix="pass the training rows, or a few of them")
     if nullable:
         known = {f.name for f in sig.inputs} | set(sig.names)
         if nullable is not True and (unknown := set(nullable) - known):
-            raise UsageError(f"nullable names {sorted(unknown)}, which are no inputs", fix=f"inputs: {', '.join(sorted(known))}")
-        sig = replace(sig, inputs=tuple(replace(f, nullable=f.nullable or nullable is True or f.name in nullable or bool(set(sig.names) & set(nullable)))
-                                        for f in sig.inputs))
+            raise UsageError(
+                f"nullable names {sorted(unknown)}, which are no inputs", fix=f"inputs: {', '.join(sorted(known))}"
+            )
+        sig = replace(sig, inputs=tuple(replace(f, nullable=f.nullable or nullable is True or f.name in nullable
+                                                or bool(set(sig.names) & set(nullable))) for f in sig.inputs))
     return sig, X
 
 
@@ -217,7 +239,7 @@ def length(X) -> int:
     return len(X)
 
 
-def take(X, rows) -> "same container":
+def take(X, rows):   # the same container
     "Some rows of a batch (a list of positions or a slice), in the same container."
     if isinstance(X, dict): return {k: take(v, rows) for k, v in X.items()}
     if hasattr(X, "iloc"): return X.iloc[rows]
@@ -227,32 +249,50 @@ def take(X, rows) -> "same container":
 
 def _table(X):
     names = [str(c) for c in X.columns]
-    if twice := {n for n in names if names.count(n) > 1}: raise CannotShip(f"columns {sorted(twice)} appear twice in X", fix="give every column its own name")
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise CannotShip(f"columns {sorted(twice)} appear twice in X", fix="give every column its own name")
     if any(not isinstance(c, str) for c in X.columns):
-        raise CannotShip(f"column names {[c for c in X.columns if not isinstance(c, str)][:3]} are no text", fix="X.columns = X.columns.astype(str), before training")
+        raise CannotShip(f"column names {[c for c in X.columns if not isinstance(c, str)][:3]} are no text",
+                         fix="X.columns = X.columns.astype(str), before training")
     return Signature("table", tuple(column_field(n, X[n]) for n in X.columns))
 
 
 def _array(X):
     if X.dtype.names: raise CannotShip("X is a structured array", fix="pass pandas.DataFrame(X)")
-    if X.ndim == 0: raise CannotShip("X is a 0-d array: a single number without rows", fix="pass X.reshape(1), or the number itself")
+    if X.ndim == 0:
+        raise CannotShip(
+            "X is a 0-d array: a single number without rows", fix="pass X.reshape(1), or the number itself"
+        )
     kind = _array_type(X.dtype)
     if kind:
-        missing = bool(np.isnan(X).any()) if kind in _floats else bool(np.isnat(X).any()) if kind == "datetime" else False
-        return Signature("array", (Field("input-0", kind, missing, shape=X.shape[1:], dtype=str(X.dtype) if kind == "datetime" else ""),))
-    if X.dtype.kind == "O" and X.ndim == 2:   # columns of different kinds, held as objects
-        return Signature("array", tuple(replace(values_field(f"input-{j}", list(X[:, j])), dtype="object") for j in range(X.shape[1])))
-    if X.dtype.kind == "O" and X.ndim == 1: return Signature("array", (replace(values_field("input-0", list(X)), dtype="object"),))
-    raise CannotShip(f"X has dtype {X.dtype}, which a request cannot carry", fix="convert it to numbers, booleans, text or dates")
+        missing = (
+            bool(np.isnan(X).any()) if kind in _floats else bool(np.isnat(X).any()) if kind == "datetime" else False
+        )
+        return Signature(
+            "array",
+            (Field("input-0", kind, missing, shape=X.shape[1:], dtype=str(X.dtype) if kind == "datetime" else ""),),
+        )
+    if X.dtype.kind == "O" and X.ndim == 2:  # columns of different kinds, held as objects
+        return Signature(
+            "array",
+            tuple(replace(values_field(f"input-{j}", list(X[:, j])), dtype="object") for j in range(X.shape[1])),
+        )
+    if X.dtype.kind == "O" and X.ndim == 1:
+        return Signature("array", (replace(values_field("input-0", list(X)), dtype="object"),))
+    raise CannotShip(
+        f"X has dtype {X.dtype}, which a request cannot carry", fix="convert it to numbers, booleans, text or dates"
+    )
 
 
 def _columns(X):
     sizes = {k: len(v) for k, v in X.items() if hasattr(v, "__len__") and not isinstance(v, str)}
     if len(sizes) < len(X) or len(set(sizes.values())) > 1:
-        raise CannotShip(f"X is a dict whose columns differ in length: {sizes}", fix="one list or array per column, all as long as there are rows")
+        raise CannotShip(f"X is a dict whose columns differ in length: {sizes}",
+                         fix="one list or array per column, all as long as there are rows")
     def field(name, col):
         if _pandas() and isinstance(col, _pandas().Series): col = col.to_numpy()
-        if isinstance(col, np.ndarray) and (col.dtype.kind != "O" or col.ndim == 1): return replace(_array(col).inputs[0], name=name, dtype="ndarray")
+        if isinstance(col, np.ndarray) and (col.dtype.kind != "O" or col.ndim == 1):
+            return replace(_array(col).inputs[0], name=name, dtype="ndarray")
         return values_field(name, list(col))
     return Signature("columns", tuple(field(str(k), v) for k, v in X.items()))
 
@@ -260,6 +300,10 @@ def _columns(X):
 def _list(X):
     if X and all(isinstance(x, dict) for x in X):
         names = list(dict.fromkeys(k for x in X for k in x))
-        if any(not isinstance(k, str) for k in names): raise CannotShip("X has dicts with keys that are no text", fix="use text keys, as JSON does")
-        return Signature("records", tuple(replace(values_field(k, [x[k] for x in X if k in x]), optional=any(k not in x for x in X)) for k in names))
+        if any(not isinstance(k, str) for k in names):
+            raise CannotShip("X has dicts with keys that are no text", fix="use text keys, as JSON does")
+        return Signature(
+            "records", tuple(replace(values_field(k, [x[k] for x in X if k in x]), optional=any(k not in x for x in X))
+                             for k in names)
+        )
     return Signature("values", (values_field("input-0", X),))

@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['Ref', 'parse_ref', 'is_path', 'Store']
 
-# %% ../nbs/09_store.ipynb #b8badaf2
+# %% ../nbs/09_store.ipynb #670f9288
 import contextlib, os, re, shutil, time, uuid
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from .bundle import Bundle, Draft, open_bundle
-from .core import NotFound, UsageError, check_name, claim_folder, remove_tree, store_path, sync_folder, write_atomic
+from .core import (NotFound, UsageError, check_name, claim_folder, remove_tree, store_path, sync_folder,
+                         write_atomic)
 from .proc import alive
 
-# %% ../nbs/09_store.ipynb #be80014a
+# %% ../nbs/09_store.ipynb #74703d5c
 @dataclass(frozen=True)
 class Ref:
     "What `tumour`, `tumour@3` or `tumour@prod` says."
@@ -35,7 +36,8 @@ def parse_ref(text: str) -> Ref:
 
 def is_path(text: str) -> bool:
     "Does this mean a folder rather than a name in the store?"
-    return any(s in text for s in (os.sep, os.altsep or os.sep)) or text.startswith(".") or (Path(text)/"bundle.json").exists()
+    return (any(s in text for s in (os.sep, os.altsep or os.sep)) or text.startswith(".")
+            or (Path(text) / "bundle.json").exists())
 
 
 class Store:
@@ -74,8 +76,10 @@ class Store:
 
     def drop_alias(self, name: str, alias: str):
         "Forget an alias; the version stays."
-        try: (self.folder/name/"aliases"/alias).unlink()
-        except FileNotFoundError: raise NotFound(f"{name} has no alias {alias!r}", fix=self._what_there_is(name)) from None
+        try:
+            (self.folder / name / "aliases" / alias).unlink()
+        except FileNotFoundError:
+            raise NotFound(f"{name} has no alias {alias!r}", fix=self._what_there_is(name)) from None
 
     def resolve(self, ref: str) -> Ref:
         "The name and version that a ref means now: its alias, or `prod`, or the latest."
@@ -83,20 +87,30 @@ class Store:
         versions, aliases = self.versions(r.name), self.aliases(r.name)
         if not versions:
             near = get_close_matches(r.name, self.names(), 1)
-            raise NotFound(f"there is no model {r.name!r} in {self.folder}", fix=f"did you mean {near[0]!r}?  mlship list  shows all" if near else "mlship list  shows what there is; ship(model, X, name=...) adds one")
+            raise NotFound(f"there is no model {r.name!r} in {self.folder}",
+                           fix=f"did you mean {near[0]!r}?  mlship list  shows all" if near
+                           else "mlship list  shows what there is; ship(model, X, name=...) adds one")
         if r.alias is not None:
-            if r.alias not in aliases: raise NotFound(f"{r.name} has no alias {r.alias!r}", fix=self._what_there_is(r.name))
+            if r.alias not in aliases:
+                raise NotFound(f"{r.name} has no alias {r.alias!r}", fix=self._what_there_is(r.name))
             version = aliases[r.alias]
         else: version = r.version or aliases.get("prod") or versions[-1]
         self._path(Ref(r.name, version=version))
         return Ref(r.name, version, r.alias)
 
     def _what_there_is(self, name):
-        return f"{name} has versions {', '.join(map(str, self.versions(name)))}" + (f" and aliases {', '.join(f'{a} → {v}' for a, v in self.aliases(name).items())}" if self.aliases(name) else "")
+        return f"{name} has versions {', '.join(map(str, self.versions(name)))}" + (
+            f" and aliases {', '.join(f'{a} → {v}' for a, v in self.aliases(name).items())}" if self.aliases(name)
+            else ""
+        )
 
     def _path(self, r: Ref) -> Path:
         path = self.folder/r.name/"versions"/str(r.version)
-        if not (path/"bundle.json").exists(): raise NotFound(f"there is no {r.name}@{r.version} in {self.folder}", fix=self._what_there_is(r.name) if self.versions(r.name) else "mlship list  shows what there is")
+        if not (path / "bundle.json").exists():
+            raise NotFound(
+                f"there is no {r.name}@{r.version} in {self.folder}",
+                fix=self._what_there_is(r.name) if self.versions(r.name) else "mlship list  shows what there is",
+            )
         return path
 
     def open(self, ref: str) -> Bundle:
@@ -130,7 +144,12 @@ class Store:
         "Delete one version, unless an alias points to it. Its number is never used again."
         path = self._path(Ref(name, version=version))
         pointing = [a for a, v in self.aliases(name).items() if v == version]
-        if pointing: raise UsageError(f"{name}@{version} is what alias {pointing[0]!r} points to, so it stays", fix=f"point {pointing[0]} at another version first, or  mlship rm {name}@{pointing[0]}  to forget the alias")
+        if pointing:
+            raise UsageError(
+                f"{name}@{version} is what alias {pointing[0]!r} points to, so it stays",
+                fix=f"point {pointing[0]} at another version first, or  "
+                    f"mlship rm {name}@{pointing[0]}  to forget the alias",
+            )
         (self.folder/name/"removed").mkdir(exist_ok=True)
         write_atomic(self.folder/name/"removed"/str(version), "")
         remove_tree(path)
@@ -148,12 +167,18 @@ class Store:
         for p in (self.folder/".staging").glob("*"):
             pid = p.name.partition("-")[0]
             old = time.time() - p.stat().st_mtime > 24 * 3600
-            if old or (pid.isdigit() and not alive(int(pid))): sweep(p, f"leftover {p.name}", lambda p=p: shutil.rmtree(p, ignore_errors=True))
-        for p in self.folder.glob("*/versions/.*.gone"): sweep(p, f"leftover {p.name}", lambda p=p: shutil.rmtree(p, ignore_errors=True))
+            if old or (pid.isdigit() and not alive(int(pid))):
+                sweep(p, f"leftover {p.name}", lambda p=p: shutil.rmtree(p, ignore_errors=True))
+        for p in self.folder.glob("*/versions/.*.gone"):
+            sweep(p, f"leftover {p.name}", lambda p=p: shutil.rmtree(p, ignore_errors=True))
         if keep is not None:
-            if keep < 1: raise UsageError(f"keep={keep} would remove the newest version too", fix="mlship gc --keep 1  keeps the newest; mlship rm NAME  removes a model")
+            if keep < 1:
+                raise UsageError(f"keep={keep} would remove the newest version too",
+                                 fix="mlship gc --keep 1  keeps the newest; mlship rm NAME  removes a model")
             for name in self.names():
                 pointed = set(self.aliases(name).values())
                 for v in self.versions(name)[:-keep]:
-                    if v not in pointed: sweep(self.folder/name/"versions"/str(v), f"{name}@{v}", lambda name=name, v=v: self.remove(name, v))
+                    if v not in pointed:
+                        sweep(self.folder / name / "versions" / str(v), f"{name}@{v}",
+                              lambda name=name, v=v: self.remove(name, v))
         return found

@@ -12,7 +12,7 @@ from ..model import Adapter, Description
 from ..outputs import answers, differs, to_list
 from ..schema import length, take
 
-# %% ../../nbs/10_function.ipynb #5d438efa
+# %% ../../nbs/10_function.ipynb #b248559c
 def rows_of(X) -> list:
     "A batch as a list of rows: dicts for tables and columns, items otherwise."
     if isinstance(X, dict): return [dict(zip(X, values)) for values in zip(*X.values())]
@@ -40,10 +40,14 @@ class FunctionAdapter(Adapter):
         if len(needed) > 1 or (len(parameters or ()) > 1 and isinstance(rows_of(take(X, slice(0, 1)))[0], dict)):
             known, rows = {p.name for p in parameters}, rows_of(take(X, slice(0, 1)))
             if not isinstance(rows[0], dict):
-                raise CannotShip(f"{kind} takes {', '.join(p.name for p in parameters)}, but X has rows without names", fix=f"pass X as records: [{{{', '.join(f'{p.name!r}: ...' for p in needed)}}}, ...]")
+                raise CannotShip(f"{kind} takes {', '.join(p.name for p in parameters)}, but X has rows without names",
+                                 fix=f"pass X as records: [{{{', '.join(f'{p.name!r}: ...' for p in needed)}}}, ...]")
             absent, extra = [p.name for p in needed if p.name not in rows[0]], [k for k in rows[0] if k not in known]
             if absent or extra:
-                raise CannotShip(f"{kind} takes {', '.join(p.name for p in parameters)}, and X has {', '.join(rows[0])}", fix="give X one field for each argument, under its name")
+                raise CannotShip(
+                    f"{kind} takes {', '.join(p.name for p in parameters)}, and X has {', '.join(rows[0])}",
+                    fix="give X one field for each argument, under its name",
+                )
             return Description(kind, options={"call": "arguments"})
         return Description(kind, options={"call": "batch" if self._takes_batch(model, X) else "row"})
 

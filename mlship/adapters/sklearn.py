@@ -9,10 +9,11 @@ __all__ = ['SklearnAdapter']
 from ..core import CannotShip
 from ..model import Adapter, Description
 
-# %% ../../nbs/11_sklearn.ipynb #04a7669f
+# %% ../../nbs/11_sklearn.ipynb #b98840a3
 def _kind(model) -> str:
     steps = getattr(model, "steps", None)
-    if isinstance(steps, list): return f"{type(model).__name__}({', '.join(_kind(s) if not isinstance(s, str) else s for _, s in steps)})"
+    if isinstance(steps, list):
+        return f"{type(model).__name__}({', '.join(_kind(s) if not isinstance(s, str) else s for _, s in steps)})"
     inner = getattr(model, "best_estimator_", None)
     return f"{type(model).__name__}({_kind(inner)})" if inner is not None else type(model).__name__
 
@@ -29,16 +30,22 @@ class SklearnAdapter(Adapter):
     def describe(self, model, X) -> Description:
         method = next((m for m in ("predict", "transform") if hasattr(model, m)), None)
         if method is None:
-            raise CannotShip(f"{type(model).__name__} has no predict: it can only fit and label the rows it was given, never a new one",
-                             fix="ship a model that learned those labels (a classifier fitted on X and labels_), or a function")
+            raise CannotShip(
+                f"{type(model).__name__} has no predict: it can only fit and label the rows it was given, never a"
+                " new one",
+                fix="ship a model that learned those labels (a classifier fitted on X and labels_), or a function",
+            )
         classes, proba = getattr(model, "classes_", None) if method == "predict" else None, False
         if isinstance(classes, list): classes = None                 # several outputs, each with its own labels
         if classes is not None and hasattr(model, "predict_proba"):
-            try: proba = getattr(model.predict_proba(X), "shape", ()) == (len(X), len(classes))
+            try:proba = getattr(model.predict_proba(X), "shape", ()) == (len(X), len(classes))
             except Exception: proba = False
         names = getattr(model, "feature_names_in_", None)
-        return Description(_kind(model), tuple(c.item() if hasattr(c, "item") else c for c in classes) if classes is not None else None,
-                           tuple(map(str, names)) if names is not None else (), proba, {"method": method})
+        return Description(
+            _kind(model),
+            tuple(c.item() if hasattr(c, "item") else c for c in classes) if classes is not None else None,
+            tuple(map(str, names)) if names is not None else (), proba, {"method": method}
+        )
 
     def predict(self, model, X, options): return getattr(model, options["method"])(X)
 
