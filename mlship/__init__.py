@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/99_init.ipynb #f6ff64ce
+# %% ../nbs/99_init.ipynb #2a0e3362
 import importlib as _importlib
 
 _where = {
@@ -18,7 +18,7 @@ _where = {
     "Store": "store",
     "MlshipError": "core",
 }
-__all__ = ["__version__", *_where]
+__all__ = [*_where]
 
 
 def __getattr__(name):
@@ -29,4 +29,4 @@ def __getattr__(name):
     raise AttributeError(f"module 'mlship' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
-def __dir__(): return __all__
+def __dir__(): return ["__version__", *__all__]

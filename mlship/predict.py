@@ -5,30 +5,18 @@
 # %% auto #0
 __all__ = ['CHECKPOINT_S', 'keys_of', 'columns_of', 'Summary', 'predict_file']
 
-# %% ../nbs/32_predict.ipynb #cb100d74
+# %% ../nbs/32_predict.ipynb #d0a11c1a
 import contextlib, errno, json, os, re, time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 import numpy as np
 from .bundle import LoadedModel
 from .cells import BATCH_ROWS, decode
-from mlship.core import (
-    BadInput,
-    CannotShip,
-    MlshipError,
-    ModelFailed,
-    ModelRefused,
-    NotFound,
-    UsageError,
-    sha256,
-    sync_folder,
-    write_atomic,
-    write_file,
-)
+from .core import BadInput, CannotShip, MlshipError, ModelFailed, ModelRefused, NotFound, UsageError, sha256
 from .files import kind_of, open_table, pick
 from .outputs import answers, to_list
-from .proc import alive
+from .resumable import Output
 from .values import Problem, refuse, show
 
 # %% ../nbs/32_predict.ipynb #44543297
@@ -141,110 +129,7 @@ def _reason(e):
         for p in e.details["problems"]
     )
 
-# %% ../nbs/32_predict.ipynb #b57724a4
-CHECKPOINT_S = 1.0   # seconds between two states
-
-
-@dataclass
-class _State:
-    job: dict              # what must be the same for going on: model, options, format
-    pid: int               # who writes
-    offset: int = 0        # of the source, bytes
-    line: int = 0
-    digest: str = ""       # SHA-256 of those bytes
-    rows: int = 0          # answered
-    bad: int = 0           # put aside
-    part: int = 0          # length of the part, bytes
-    bad_part: int = 0
-    keys: "list | None" = None   # of answers that are dicts
-
-
-class _Output:
-    "The part, the rows put aside and the state, beside a target."
-    def __init__(self, target: Path, bad_ending: str):
-        self.target, self.bad_target = target, target.with_name(target.stem + bad_ending)
-        self.part_path, self.bad_path = (p.with_name(f".{p.name}.part") for p in (target, self.bad_target))
-        self.state_path = self.part_path.with_name(self.part_path.name + ".json")
-        self.part = self.bad = None
-        self.kept = 0   # rows that a later run could go on behind
-
-    def open(self, job: dict, resume: bool) -> _State:
-        "Claim the target; go back to the last state of an earlier run, or start."
-        old = self._earlier()
-        if old and old.pid != os.getpid() and alive(old.pid):
-            raise UsageError(
-                f"process {old.pid} is writing {self.target}",
-                fix=f"wait for it, or stop it; if it is something else, delete {self.state_path}",
-            )
-        if resume and old and self.part_path.exists():
-            if wrong := next((k for k in job if old.job.get(k) != job[k]), None):
-                raise UsageError(
-                    f"the part of {self.target} was made with {wrong} "
-                    f"{show(old.job.get(wrong))}, not {show(job[wrong])}",
-                    fix="take the same model and options as before, or start again without resume",
-                )
-            state = _State(**{**asdict(old), "pid": os.getpid()})
-            write_atomic(self.state_path, json.dumps(asdict(state)))
-        else:
-            self.drop()
-            state = _State(job, os.getpid())
-            try:
-                write_file(self.state_path, json.dumps(asdict(state)))
-            except FileExistsError:
-                raise UsageError(
-                    f"another process has just begun to write {self.target}", fix="let it finish"
-                ) from None
-        self.part, self.bad = self._at(self.part_path, state.part), self._at(self.bad_path, state.bad_part)
-        self.kept = state.rows + state.bad
-        return state
-
-    def _earlier(self):
-        try:
-            return _State(**json.loads(self.state_path.read_bytes()))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError):
-            raise UsageError(f"{self.state_path} is no state of an earlier run", fix="delete it") from None
-
-    def _at(self, path, length):
-        f = open(path, "r+b" if path.exists() else "w+b")
-        if f.seek(0, os.SEEK_END) < length:
-            f.close()
-            raise UsageError(
-                f"{path} is shorter than it was when its state was written", fix="start again without resume"
-            )
-        f.truncate(length)
-        f.seek(length)
-        return f
-
-    def checkpoint(self, state: _State):
-        "What was written is on disk, then the state that says so."
-        for f in (self.part, self.bad): f.flush(); os.fsync(f.fileno())
-        state.part, state.bad_part = self.part.tell(), self.bad.tell()
-        write_atomic(self.state_path, json.dumps(asdict(state)))
-        self.kept = state.rows + state.bad
-
-    def finish(self, state: _State):
-        "Into place: first the rows put aside, then the target."
-        for f in (self.part, self.bad): f.flush(); os.fsync(f.fileno()); f.close()
-        if state.bad: os.replace(self.bad_path, self.bad_target)
-        else:
-            for path in (self.bad_path, self.bad_target): path.unlink(missing_ok=True)
-        os.replace(self.part_path, self.target)
-        self.state_path.unlink(missing_ok=True)
-        sync_folder(self.target.parent)
-
-    def close(self):
-        for f in (self.part, self.bad):
-            if f:
-                with contextlib.suppress(OSError): f.close()   # a full disk may say so again
-
-    def drop(self):
-        "Leave nothing behind."
-        self.close()
-        for path in (self.part_path, self.bad_path, self.state_path): path.unlink(missing_ok=True)
-
-# %% ../nbs/32_predict.ipynb #31a9bb2e
+# %% ../nbs/32_predict.ipynb #a793d287
 def _check_paths(source, target, out, force, aside):
     if not target.parent.is_dir():
         raise NotFound(f"there is no folder {target.parent}", fix=f"mkdir -p {target.parent}")
@@ -312,7 +197,7 @@ def predict_file(
         raise UsageError(
             f"{source.name}: Parquet cannot be continued, its end is written last", fix="start again without resume"
         )
-    out = _Output(target, kind.bad_ending)
+    out = Output(target, kind.bad_ending)
     _check_paths(source, target, out, force, on_bad == "skip")
     try:
         with (
@@ -332,6 +217,9 @@ def predict_file(
             if isinstance(e, MlshipError): e.fix += f"\n{out.kept} rows are done; resume=True goes on behind them"
         elif out.part: out.drop()
         raise
+
+
+CHECKPOINT_S = 1.0   # seconds between two states
 
 
 def _run(model, table, out, proba, batch_rows, on_bad, resume, progress):
