@@ -10,13 +10,15 @@ import os, sys
 import click
 from .core import MlshipError
 
-# %% ../nbs/80_console.ipynb #d380c691
+# %% ../nbs/80_console.ipynb #6ae70893
 def open_console(stderr=False):
+    "A Rich console that leaves long lines and brackets alone."
     from rich.console import Console
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
 def print_error(e: MlshipError):
+    "An error in two lines, and its other problems below."
     console = open_console(stderr=True)
     console.print(f"error: {e.message}", style="bold red", markup=False)
     if e.fix: console.print(f"→ {e.fix}", markup=False)
@@ -63,12 +65,14 @@ yes_option = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 
 
 def complete_refs(incomplete):
+    "Names in the default store, for the shell's completion."
     from mlship.store import Store
     try: return [n for n in Store().names() if n.startswith(incomplete)]
     except Exception: return []
 
 
 def table(*columns):
+    "A plain Rich table."
     from rich import box
     from rich.table import Table
     t = Table(box=box.SIMPLE_HEAD, pad_edge=False)

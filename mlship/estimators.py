@@ -10,7 +10,7 @@ import numpy as np
 from .core import need
 from .steps import NoPlan, is_sklearn, put_classes
 
-# %% ../nbs/21_estimators.ipynb #b328ed15
+# %% ../nbs/21_estimators.ipynb #ae036970
 LINEAR_CLASSIFIERS = ("LogisticRegression", "LogisticRegressionCV", "SGDClassifier", "LinearSVC", "RidgeClassifier",
                       "RidgeClassifierCV", "Perceptron", "PassiveAggressiveClassifier")
 LINEAR_REGRESSORS = ("LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV",
@@ -19,7 +19,8 @@ LINEAR_REGRESSORS = ("LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV",
 LOG_LINEAR_REGRESSORS = ("PoissonRegressor", "GammaRegressor")
 
 
-def linear_last(model, arrays, proba):
+def linear_last(model, arrays, proba) -> list:
+    "Last steps to try for a linear model; the one that answers as the model is taken."
     coef = np.atleast_2d(model.coef_)
     intercept = np.atleast_1d(np.asarray(model.intercept_, dtype=float))
     last = {"op": "linear", "coef": arrays.put(coef),
@@ -31,7 +32,7 @@ def linear_last(model, arrays, proba):
     links = (("expit", "softmax2") if coef.shape[0] == 1 else ("softmax", "ovr")) if proba else ("identity",)
     return [{**last, "link": link, "decide": decide} for link in links]
 
-# %% ../nbs/21_estimators.ipynb #358a024a
+# %% ../nbs/21_estimators.ipynb #93939388
 def _tree_nodes(trees):
     "Split nodes and leaf values of all trees: each is (feature, threshold, missing goes left, left, right, values)."
     feature, split, missing, true_id, true_leaf, false_id, false_leaf, roots, values = (
@@ -43,6 +44,11 @@ def _tree_nodes(trees):
         leaves = np.flatnonzero(left < 0)
         node_id = {int(n): len(split) + i for i, n in enumerate(inner)}
         leaf_id = {int(n): len(targets) + i for i, n in enumerate(leaves)}
+        # ONNX Runtime before 1.24 sees a single leaf where a decision's leaf and node have the same number: skip a few
+        while any({leaf_id.get(a, -1), leaf_id.get(b, -1)} & {node_id.get(a, -2), node_id.get(b, -2)}
+                  for a, b in zip(left[inner].tolist(), right[inner].tolist())):
+            leaf_id = {n: i + 1 for n, i in leaf_id.items()}
+        skipped = min(leaf_id.values()) - len(targets)
         roots.append(len(split))
         for n in inner:
             feature.append(int(f[n])); split.append(float(threshold[n])); missing.append(int(left_missing[n]))
@@ -52,8 +58,8 @@ def _tree_nodes(trees):
         if not len(inner):   # one leaf only
             feature.append(0); split.append(0.0); missing.append(0)
             true_id.append(leaf_id[0]); false_id.append(leaf_id[0]); true_leaf.append(1); false_leaf.append(1)
-        targets += [number] * len(leaves)
-        values.append(value[leaves])
+        targets += [number] * (skipped + len(leaves))
+        values += [np.zeros((skipped, value.shape[1])), value[leaves]]
     return feature, split, missing, true_id, true_leaf, false_id, false_leaf, roots, targets, np.concatenate(values)
 
 

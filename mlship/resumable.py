@@ -13,9 +13,10 @@ from .core import UsageError, sync_folder, write_atomic, write_file
 from .proc import alive
 from .values import show
 
-# %% ../nbs/31_resumable.ipynb #5f2a771f
+# %% ../nbs/31_resumable.ipynb #35837c8a
 @dataclass
 class State:
+    "How far a run has come; what it needs to go on."
     job: dict              # what must be the same for going on: model, options, format
     pid: int               # who writes
     offset: int = 0        # of the source, bytes

@@ -9,12 +9,14 @@ __all__ = ['NoPlan', 'is_sklearn', 'Arrays', 'put_classes', 'flatten_steps', 'ma
 import numpy as np
 from .schema import Signature, is_missing
 
-# %% ../nbs/20_steps.ipynb #901c3687
+# %% ../nbs/20_steps.ipynb #732c86dc
 class NoPlan(Exception):
     "Why a model has no plan (internal: the reason ends up in the manifest)."
 
 
-def is_sklearn(model, *names): return type(model).__module__.startswith("sklearn.") and type(model).__name__ in names
+def is_sklearn(model, *names) -> bool:
+    "Is this one of scikit-learn's own classes of these names (not a subclass somebody wrote)?"
+    return type(model).__module__.startswith("sklearn.") and type(model).__name__ in names
 
 
 class Arrays(dict):
@@ -25,6 +27,7 @@ class Arrays(dict):
         return "@" + name
 
 def put_classes(model, arrays):
+    "The labels of a classifier, as an array that needs no pickle."
     classes = np.asarray(model.classes_)
     if classes.dtype.kind == "O":
         if not all(isinstance(c, str) for c in classes): raise NoPlan("labels of mixed kinds")
