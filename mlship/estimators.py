@@ -32,7 +32,7 @@ def linear_last(model, arrays, proba) -> list:
     links = (("expit", "softmax2") if coef.shape[0] == 1 else ("softmax", "ovr")) if proba else ("identity",)
     return [{**last, "link": link, "decide": decide} for link in links]
 
-# %% ../nbs/21_estimators.ipynb #93939388
+# %% ../nbs/21_estimators.ipynb #ef82016a
 def _tree_nodes(trees):
     "Split nodes and leaf values of all trees: each is (feature, threshold, missing goes left, left, right, values)."
     feature, split, missing, true_id, true_leaf, false_id, false_leaf, roots, values = (
@@ -41,25 +41,25 @@ def _tree_nodes(trees):
     targets = []
     for number, (f, threshold, left_missing, left, right, value) in enumerate(trees):
         inner = np.flatnonzero(left >= 0)
-        leaves = np.flatnonzero(left < 0)
+        leaves = np.flatnonzero(left < 0).repeat(1 if len(inner) else 2)   # one leaf only: a decision between two of it
         node_id = {int(n): len(split) + i for i, n in enumerate(inner)}
         leaf_id = {int(n): len(targets) + i for i, n in enumerate(leaves)}
-        # ONNX Runtime before 1.24 sees a single leaf where a decision's leaf and node have the same number: skip a few
-        while any({leaf_id.get(a, -1), leaf_id.get(b, -1)} & {node_id.get(a, -2), node_id.get(b, -2)}
-                  for a, b in zip(left[inner].tolist(), right[inner].tolist())):
+        sides = {(leaf_id | node_id)[int(n)] for n in (left[0], right[0])} if len(inner) else {0, 1}
+        if len(sides) == 1:   # a leaf and a node: skip a number
             leaf_id = {n: i + 1 for n, i in leaf_id.items()}
-        skipped = min(leaf_id.values()) - len(targets)
+            targets.append(number)
+            values.append(np.zeros((1, value.shape[1])))
         roots.append(len(split))
         for n in inner:
             feature.append(int(f[n])); split.append(float(threshold[n])); missing.append(int(left_missing[n]))
             for child, ids, flags in ((int(left[n]), true_id, true_leaf), (int(right[n]), false_id, false_leaf)):
                 flags.append(int(child in leaf_id))
                 ids.append(leaf_id[child] if child in leaf_id else node_id[child])
-        if not len(inner):   # one leaf only
+        if not len(inner):
             feature.append(0); split.append(0.0); missing.append(0)
-            true_id.append(leaf_id[0]); false_id.append(leaf_id[0]); true_leaf.append(1); false_leaf.append(1)
-        targets += [number] * (skipped + len(leaves))
-        values += [np.zeros((skipped, value.shape[1])), value[leaves]]
+            true_id.append(leaf_id[0] - 1); false_id.append(leaf_id[0]); true_leaf.append(1); false_leaf.append(1)
+        targets += [number] * len(leaves)
+        values.append(value[leaves])
     return feature, split, missing, true_id, true_leaf, false_id, false_leaf, roots, targets, np.concatenate(values)
 
 
