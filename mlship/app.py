@@ -5,20 +5,21 @@
 # %% auto #0
 __all__ = ['create_app', 'Front']
 
-# %% ../nbs/28_app.ipynb #abf950b2
+# %% ../nbs/28_app.ipynb #eb56374b
 import io
+from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 import flask
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from .core import MlshipError, NotFound
 from .demo import docs_page, index_page, new_nonce, security_headers
-from .message import Request, Response, TooLarge, error_response
+from .message import Request, Response, TooLarge, error_response, request_id_of
 from .openapi import openapi
 from .protocols import Service, handle
 from .shipping import load
 
-# %% ../nbs/28_app.ipynb #e4166c65
+# %% ../nbs/28_app.ipynb #073d97ac
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -68,27 +69,25 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
         if r is None: raise NotFound(f"there is nothing at {asked.path}", fix="GET /docs shows what there is")
         return send(r)
 
+    def failed(e: MlshipError, headers=()):
+        request_id = request_id_of(flask.request.headers)
+        r = error_response(e, "native", request_id)
+        return send(replace(r, headers={**dict(headers), "X-Request-Id": request_id}))
+
     @app.errorhandler(MlshipError)
-    def refused(e): return send(error_response(e, "native", ""))
+    def refused(e): return failed(e)
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(e):
-        return send(
-            error_response(
-                TooLarge(
-                    f"the body is larger than the {max_body} bytes that are taken", fix="send fewer rows in a request"
-                ),
-                "native",
-                "",
-            )
+        return failed(
+            TooLarge(f"the body is larger than the {max_body} bytes that are taken", fix="send fewer rows in a request")
         )
 
     @app.errorhandler(HTTPException)
     def http(e):
-        body = error_response(MlshipError(e.description or e.name), "native", "").body
-        return flask.Response(
-            body, e.code, [(k, v) for k, v in e.get_headers() if k == "Allow"], content_type="application/json"
-        )
+        error = MlshipError(e.description or e.name)
+        error.http_status, error.code = e.code, (e.name or "error").lower().replace(" ", "_")
+        return failed(error, [(k, v) for k, v in e.get_headers() if k == "Allow"])
 
     app.wsgi_app = Front(app.wsgi_app, service)
     return app

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #73da4664
+# %% ../nbs/90_cli.ipynb #2a0731b3
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
@@ -13,7 +13,7 @@ from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
 from .cli_store import gc, list_, rm, show
 from .console import Group, complete_refs, example, open_console, store_option, table
-from .core import UsageError
+from .core import MlshipError, UsageError
 
 # %% ../nbs/90_cli.ipynb #c025c436
 def _version(ctx, param, value):
@@ -154,7 +154,7 @@ def serve(what, host, port, workers, params, name, strict, reload, allow_secrets
         on_ready=on_ready,
     )
 
-# %% ../nbs/90_cli.ipynb #c5c65b14
+# %% ../nbs/90_cli.ipynb #6f02112e
 @main.command(
     epilog=example(
         "mlship predict tumour patients.csv -o answers.csv\nmlship predict tumour big.parquet -o answers.parquet"
@@ -198,7 +198,18 @@ def predict(ref, file, output, proba, on_bad, resume, force, store):
 
         def progress(rows, done, total):
             bar.update(task, completed=done, total=total or None, description=f"{rows:,} rows")
-        s = predict_file(model, file, output, proba=proba, on_bad=on_bad, resume=resume, force=force, progress=progress)
+        try:
+            s = predict_file(
+                model, file, output, proba=proba, on_bad=on_bad, resume=resume, force=force, progress=progress
+            )
+        except MlshipError as e:  # its advice is for Python; here the same words are options
+            for python, option in (
+                ("force=True", "--force"),
+                ("resume=True", "--resume"),
+                ('on_bad="skip"', "--on-bad skip"),
+            ):
+                e.fix = e.fix.replace(python, option)
+            raise
     click.echo(f"{s.rows:,} rows → {output}" + (f"; {s.bad:,} rows set aside in {s.bad_file}" if s.bad else ""))
 
 # %% ../nbs/90_cli.ipynb #e91d74d4

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Request', 'Response', 'BadRequest', 'WrongContentType', 'WrongMethod', 'TooLarge', 'dumps', 'parse_json',
-           'error_response']
+           'request_id_of', 'error_response']
 
-# %% ../nbs/23_message.ipynb #80afdc51
-import re
+# %% ../nbs/23_message.ipynb #fb6cf2ac
+import re, uuid
 from dataclasses import dataclass, field
 import orjson
 from .core import MlshipError
@@ -75,7 +75,16 @@ def parse_json(request: Request):
             fix="JSON has no NaN, no Infinity, no comments and no single quotes; a missing value is null",
         ) from None
 
-# %% ../nbs/23_message.ipynb #294b9fb8
+# %% ../nbs/23_message.ipynb #6b2856ed
+_request_id = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def request_id_of(headers) -> str:
+    "The client's own `X-Request-Id` where it is plain text of sensible length, else a new one."
+    given = headers.get("x-request-id") or ""
+    return given if _request_id.fullmatch(given) else uuid.uuid4().hex
+
+
 def error_response(e: MlshipError, protocol: str, request_id: str) -> Response:
     "An error in the words of a protocol."
     message, status = e.message, e.http_status

@@ -5,14 +5,24 @@
 # %% auto #0
 __all__ = ['log', 'Prediction', 'Service', 'native', 'invocations', 'v1_predict', 'handle']
 
-# %% ../nbs/25_protocols.ipynb #2a225224
-import logging, re, time, uuid
+# %% ../nbs/25_protocols.ipynb #831f37ec
+import logging, re, time
 from dataclasses import dataclass
 import numpy as np
 from .bundle import LoadedModel
 from .core import CannotShip, MlshipError, ModelFailed, NotFound, UsageError
 from .inputs import decode_rows
-from .message import BadRequest, Request, Response, TooLarge, WrongMethod, dumps, error_response, parse_json
+from mlship.message import (
+    BadRequest,
+    Request,
+    Response,
+    TooLarge,
+    WrongMethod,
+    dumps,
+    error_response,
+    parse_json,
+    request_id_of,
+)
 from .monitor import CONTENT_TYPE as METRICS_TYPE, Metrics
 from .outputs import answers
 from .profile import outside, refuse_outside
@@ -164,7 +174,7 @@ def v1_predict(service: Service, model: LoadedModel, request: Request) -> dict:
                 model, decode_rows(model.signature, data["instances"], prefix="instances"), False
             ).values}
 
-# %% ../nbs/25_protocols.ipynb #ba6044b1
+# %% ../nbs/25_protocols.ipynb #92692664
 _model_routes = (
     (re.compile(r"/models/(?P<name>[^/]+)/predict"), "native", native, "POST"),
     (re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer"), "v2", v2_infer, "POST"),
@@ -222,7 +232,6 @@ _plain_routes = {
     "/v2/models": ("v2", lambda s: Response(200, dumps({"models": list(s.models)}))),
 }
 _default_routes = {"/predict": ("native", native), "/invocations": ("mlflow", invocations)}
-_request_id = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def handle(service: Service, request: Request) -> "Response | None":
@@ -231,8 +240,7 @@ def handle(service: Service, request: Request) -> "Response | None":
     found = _route(service, path)
     if found is None: return None
     protocol, method, name, version, action = found
-    given = request.headers.get("x-request-id", "")
-    request_id = given if _request_id.fullmatch(given) else uuid.uuid4().hex
+    request_id = request_id_of(request.headers)
     started, model = time.perf_counter(), None
     service.metrics.in_progress.inc()
     try:
