@@ -5,17 +5,26 @@
 # %% auto #0
 __all__ = ['Ref', 'parse_ref', 'is_path', 'Store']
 
-# %% ../nbs/09_store.ipynb #670f9288
+# %% ../nbs/09_store.ipynb #7fe2770b
 import contextlib, os, re, shutil, time, uuid
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from .bundle import Bundle, Draft, open_bundle
-from .core import (NotFound, UsageError, check_name, claim_folder, remove_tree, store_path, sync_folder,
-                         write_atomic)
+from mlship.core import (
+    MlshipError,
+    NotFound,
+    UsageError,
+    check_name,
+    claim_folder,
+    remove_tree,
+    store_path,
+    sync_folder,
+    write_atomic,
+)
 from .proc import alive
 
-# %% ../nbs/09_store.ipynb #74703d5c
+# %% ../nbs/09_store.ipynb #187d1763
 @dataclass(frozen=True)
 class Ref:
     "What `tumour`, `tumour@3` or `tumour@prod` says."
@@ -122,10 +131,15 @@ class Store:
     def draft(self):
         "A staging folder for a new bundle; gone afterwards unless it was added."
         staging = self.folder/".staging"
-        staging.mkdir(parents=True, exist_ok=True)
         place = staging/f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
-        place.mkdir()
-        try: yield Draft(place)
+        try:
+            place.mkdir(parents=True)
+            yield Draft(place)
+        except OSError as e:
+            raise MlshipError(
+                f"the bundle could not be written to the store {self.folder}: {e.strerror or e}",
+                fix="free space (mlship gc --keep 3), or set MLSHIP_STORE to a folder that can be written",
+            ) from e
         finally: shutil.rmtree(place, ignore_errors=True)
 
     def add(self, draft: Draft, manifest: dict) -> Bundle:

@@ -13,6 +13,15 @@ for name in ("MLSHIP_STORE", "IN_TEST"):
     os.environ.pop(name, None)
 
 
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    "A store, keys and settings for one test alone"
+    place = tmp_path / "home"
+    place.mkdir()
+    monkeypatch.setenv("MLSHIP_HOME", str(place))
+    return place
+
+
 def pytest_unconfigure(config):
     shutil.rmtree(HOME, ignore_errors=True)
 
