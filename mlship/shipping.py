@@ -41,7 +41,7 @@ def rows_json(signature: Signature,  # inferred from X
 def _some_rows(n, most=100):
     return list(range(n)) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int)).tolist()
 
-# %% ../nbs/23_shipping.ipynb #39483a88
+# %% ../nbs/23_shipping.ipynb #7cafbea2
 TOLERANCE = 1e-12   # a native model in another process gives the very same numbers
 
 
@@ -95,8 +95,12 @@ def ship(
 
     whole = _decoded(signature, X)
     sample = rows_json(signature, take(X, few))
-    same_again = not differs(to_list(answers(runtime.predict(take(X, few)), len(few))),
-                             to_list(predicted if len(few) == n else _rows(predicted, few)), TOLERANCE)
+    here = to_list(answers(runtime.predict(take(X, few)), len(few)))
+    same_again = not differs(here, to_list(predicted if len(few) == n else _rows(predicted, few)), TOLERANCE)
+    sent = _ask(runtime, signature, sample, description.proba)
+    if same_again and (table := side_by_side(("sent as JSON", "notebook"), sent["answers"], here, TOLERANCE)):
+        raise CannotShip(f"the same rows get other answers when they are sent as JSON:\n{table}",
+                         fix="a type that JSON does not have (a date without a time, say) decides; " + _TO_JSON)
     profile = make_profile(signature, whole)
     kept = ([] if examples is False else sample[: _rows_that_fit(sample)] if examples in ("real", True)
             else draw_rows(profile, signature, min(n, 100)))
@@ -136,8 +140,7 @@ def ship(
                     "requirements": pinned(imports, requirements), "made_with": made_with(), "provenance": provenance(),
                     "checked": False}
         if check:
-            manifest = _checked(draft, manifest, imports, requirements, sample,
-                                _ask(runtime, signature, sample, description.proba), same_again)
+            manifest = _checked(draft, manifest, imports, requirements, sample, sent, same_again)
         bundle = folder.add(draft, manifest)
     if log := os.environ.get(
         "MLSHIP_SHIPPED"
@@ -146,7 +149,7 @@ def ship(
             f.write(json.dumps({"name": bundle.name, "version": bundle.version, "folder": str(bundle.folder)}) + "\n")
     return bundle
 
-# %% ../nbs/23_shipping.ipynb #fc1270b9
+# %% ../nbs/23_shipping.ipynb #eab4c327
 class _Here:
     "The live model, called as the bundle will be."
     def __init__(self, adapter, model, before, after, description):
@@ -222,12 +225,20 @@ def _rows_that_fit(rows, most_bytes=2_000_000):
     return len(rows)
 
 
+_TO_JSON = "make it numbers or text before the model, or inside before="
+
+
 def _ask(runtime, signature, rows, proba) -> dict:
     "Answers of the live model to rows as a client sends them."
     if not rows: return {"answers": [], **({"probabilities": []} if proba else {})}
-    batch = decode_rows(signature, rows)
-    found = {"answers": to_list(answers(runtime.predict(batch.X), batch.n))}
-    if proba: found["probabilities"] = to_list(answers(runtime.predict_proba(batch.X), batch.n))
+    try:
+        batch = decode_rows(signature, rows)
+        found = {"answers": to_list(answers(runtime.predict(batch.X), batch.n))}
+        if proba: found["probabilities"] = to_list(answers(runtime.predict_proba(batch.X), batch.n))
+    except MlshipError: raise
+    except Exception as e:
+        raise CannotShip(f"the model does not answer rows as a client sends them: {type(e).__name__}: {e}",
+                         fix=f"{_TO_JSON}; where only drawn rows fail, pass examples=False") from e
     return found
 
 

@@ -6,8 +6,8 @@
 __all__ = ['MAX_PROBLEMS', 'Problem', 'show', 'refuse', 'at', 'check_value', 'check_each', 'check_column', 'check_shaped',
            'to_array', 'missing']
 
-# %% ../nbs/03_values.ipynb #1f6bcb26
-import datetime as dt, json, math, sys
+# %% ../nbs/03_values.ipynb #c05c1736
+import datetime as dt, json, math, re, sys
 from dataclasses import dataclass
 from itertools import chain
 import numpy as np
@@ -47,12 +47,16 @@ def at(path: str, name: str) -> str:
     "A field's place below a path: `inputs[3].age`, `inputs[3][\"first name\"]`."
     return f"{path}.{name}" if name.isidentifier() else f"{path}[{json.dumps(name, ensure_ascii=False)}]"
 
-# %% ../nbs/03_values.ipynb #82227fb9
+# %% ../nbs/03_values.ipynb #7c0fd85c
 class _Wrong(Exception):
     "Why a value does not fit its field (internal: becomes a Problem)."
 
 
+_fraction = re.compile(r"(?<=:\d\d)[.,](\d+)")
+
+
 def _date(text, zoned):
+    text = _fraction.sub(lambda m: f".{m[1][:6]:0<6}", text)   # Python 3.10 reads three or six digits, nothing else
     try: d = dt.datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith(("Z", "z")) else text)
     except ValueError: raise _Wrong("is no ISO 8601 date") from None
     if zoned and d.tzinfo is None: raise _Wrong("is a date without a zone, where training had one")
@@ -155,7 +159,7 @@ def check_column(field: Field,     # what is expected of each value
     if fast is not None: return fast
     return check_each(field, values.tolist() if isinstance(values, np.ndarray) else values, path, problems)
 
-# %% ../nbs/03_values.ipynb #d5a65ad8
+# %% ../nbs/03_values.ipynb #21cba153
 def _shape_of(v):
     shape = ()
     while isinstance(v, list):
@@ -222,7 +226,7 @@ def to_array(field: Field, values) -> np.ndarray:
     if field.is_number and not (holes and field.is_integer):
         return np.array([math.nan if v is None else v for v in values], dtype=field.type)
     if field.is_number: return np.array([math.nan if v is None else v for v in values], dtype="float64")
-    if field.type == "datetime":
+    if field.type == "datetime" and field.dtype != "object":
         return np.array([v if v is None else v.replace(tzinfo=None) for v in values], dtype=field.dtype
                         if field.dtype.startswith("datetime64[") and ", " not in field.dtype else "datetime64[ns]")
     if field.type == "bool" and not holes: return np.array(values, dtype=bool)
