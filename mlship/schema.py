@@ -196,7 +196,7 @@ def column_field(name: str,  # column name
         fix="convert it to numbers, text, booleans, categories or dates before the model, or drop it from X",
     )
 
-# %% ../nbs/02_schema.ipynb #78aaa684
+# %% ../nbs/02_schema.ipynb #0255ada7
 def infer(X,             # array, DataFrame, Series, list, dict of columns, or one single value
           nullable=(),   # fields that may be missing although these rows have no missing value (True: all)
           ) -> tuple:    # (Signature without outputs, the batch)
@@ -236,7 +236,7 @@ def infer(X,             # array, DataFrame, Series, list, dict of columns, or o
 def length(X) -> int:
     "Rows in a batch, whatever holds it."
     if isinstance(X, dict): return len(next(iter(X.values()))) if X else 0
-    return len(X)
+    return X.shape[0] if hasattr(X, "shape") else len(X)   # a sparse matrix has no len
 
 
 def take(X, rows):   # the same container
@@ -244,6 +244,7 @@ def take(X, rows):   # the same container
     if isinstance(X, dict): return {k: take(v, rows) for k, v in X.items()}
     if hasattr(X, "iloc"): return X.iloc[rows]
     if isinstance(X, np.ndarray): return X[rows]
+    if hasattr(X, "tocsr"): return X.tocsr()[rows]   # sparse, what a vectorizer in before= makes
     return X[rows] if isinstance(rows, slice) else [X[i] for i in rows]
 
 

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['SklearnAdapter']
 
-# %% ../../nbs/11_sklearn.ipynb #5678f029
+# %% ../../nbs/11_sklearn.ipynb #c37be1e8
 from ..core import CannotShip
 from ..model import Adapter, Description
+from ..schema import length
 
-# %% ../../nbs/11_sklearn.ipynb #b98840a3
+# %% ../../nbs/11_sklearn.ipynb #71b08ef9
 def _kind(model) -> str:
     steps = getattr(model, "steps", None)
     if isinstance(steps, list):
@@ -38,7 +39,7 @@ class SklearnAdapter(Adapter):
         classes, proba = getattr(model, "classes_", None) if method == "predict" else None, False
         if isinstance(classes, list): classes = None                 # several outputs, each with its own labels
         if classes is not None and hasattr(model, "predict_proba"):
-            try:proba = getattr(model.predict_proba(X), "shape", ()) == (len(X), len(classes))
+            try:proba = getattr(model.predict_proba(X), "shape", ()) == (length(X), len(classes))
             except Exception: proba = False
         names = getattr(model, "feature_names_in_", None)
         return Description(
