@@ -116,7 +116,7 @@ class _Pickler(cloudpickle.Pickler):
         self.secrets += secrets_of(obj, by_value=how is not NotImplemented)
         return how
 
-# %% ../nbs/05_freeze.ipynb #74fa1499
+# %% ../nbs/05_freeze.ipynb #bc5d695f
 MAX_CARRIED = 20_000_000   # bytes of local source and data in one bundle
 _skip = {"__pycache__", ".git", ".ipynb_checkpoints", "node_modules", ".venv", ".pytest_cache"}
 
@@ -130,7 +130,9 @@ def _carry(top: str, at: Path) -> dict:
     if package is None: return {f"{top}.py": at.read_bytes()}
     files, size = {}, 0
     for f in sorted(package.rglob("*")):
-        if not f.is_file() or _skip & set(f.parts) or f.suffix in (".pyc", ".ipynb"): continue
+        inner = f.relative_to(package).parts
+        if any(p.startswith(".") or p in _skip for p in inner): continue   # .env has passwords in it, .git has all
+        if not f.is_file() or f.suffix in (".pyc", ".ipynb"): continue
         if f.suffix in (".so", ".pyd", ".dll", ".dylib"):
             raise CannotShip(
                 f"the model uses {top}, a local package with compiled code ({f.relative_to(package.parent)})",

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['secret_value', 'secrets_of']
 
-# %% ../nbs/04_secrets.ipynb #beeb04c2
-import contextlib, re, types
+# %% ../nbs/04_secrets.ipynb #be1a047d
+import contextlib, functools, re, types
 
-# %% ../nbs/04_secrets.ipynb #89c13e35
+# %% ../nbs/04_secrets.ipynb #befaadba
 _secret_name = re.compile(
     r"(?i)(^|_)(api_?key|secret|secret_?key|token|password|passwd|pwd|private_?key|access_?key|credentials?|auth)$"
 )
@@ -25,6 +25,7 @@ def _looks_secret(name: str, key, value, depth=0) -> "list[str]":
     if isinstance(value, str):
         named = _secret_name.search(str(key)) and len(value) >= 6 and not re.search(r"\s", value)
         return [name] if named or secret_value.search(value[:100_000]) else []
+    if isinstance(value, tuple) and hasattr(value, "_asdict"): value = value._asdict()
     if depth < 3 and isinstance(value, dict) and len(value) <= 1000:
         return [f for k, v in value.items() for f in _looks_secret(f"{name}[{k!r}]", k, v, depth + 1)]
     if depth < 3 and isinstance(value, (list, tuple)) and len(value) <= 1000:
@@ -52,6 +53,7 @@ def secrets_of(obj, by_value: bool = True) -> "list[str]":
                 found += _looks_secret(f"{n} in the closure of {at}", n, cell.cell_contents)
         for n, v in zip(reversed(code.co_varnames[: code.co_argcount]), reversed(obj.__defaults__ or ())):
             found += _looks_secret(f"default {n} of {at}", n, v)
+        for n, v in (obj.__kwdefaults__ or {}).items(): found += _looks_secret(f"default {n} of {at}", n, v)
         for k in constants(code):
             if isinstance(k, (str, bytes)) and _looks_secret("constant", "", k): found.append(f"a constant in {at}")
     elif isinstance(obj, type):
@@ -59,7 +61,9 @@ def secrets_of(obj, by_value: bool = True) -> "list[str]":
             found += [f for n, v in vars(obj).items() if isinstance(v, (str, bytes, dict))
                       for f in _looks_secret(f"class {obj.__name__}.{n}", n, v)]
     elif not isinstance(obj, types.ModuleType):
-        attributes = getattr(obj, "__dict__", None)
-        if isinstance(attributes, dict):
-            found += [f for n, v in attributes.items() for f in _looks_secret(f"{type(obj).__name__}.{n}", n, v)]
+        attributes = dict(obj.keywords) if isinstance(obj, functools.partial) else {}
+        for slots in [vars(c).get("__slots__", ()) for c in type(obj).__mro__]:
+            attributes |= {n: getattr(obj, n, None) for n in ((slots,) if isinstance(slots, str) else slots)}
+        if isinstance(getattr(obj, "__dict__", None), dict): attributes |= obj.__dict__
+        found += [f for n, v in attributes.items() for f in _looks_secret(f"{type(obj).__name__}.{n}", n, v)]
     return found
