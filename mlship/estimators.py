@@ -32,7 +32,7 @@ def linear_last(model, arrays, proba) -> list:
     links = (("expit", "softmax2") if coef.shape[0] == 1 else ("softmax", "ovr")) if proba else ("identity",)
     return [{**last, "link": link, "decide": decide} for link in links]
 
-# %% ../nbs/21_estimators.ipynb #ef82016a
+# %% ../nbs/21_estimators.ipynb #b2488721
 def _tree_nodes(trees):
     "Split nodes and leaf values of all trees: each is (feature, threshold, missing goes left, left, right, values)."
     feature, split, missing, true_id, true_leaf, false_id, false_leaf, roots, values = (
@@ -67,7 +67,7 @@ def trees_onnx(trees,              # (feature, threshold, missing_left, left, ri
                features: int,      # columns of the matrix
                ) -> tuple:         # (the ONNX file, values of all leaves)
     "One TreeEnsemble that tells, for each row and tree, the number of the leaf."
-    onnx = need("onnx", "onnx", "a plan for trees")
+    onnx = need("onnx", "sklearn", "a plan for trees")
     feature, split, missing, true_id, true_leaf, false_id, false_leaf, roots, targets, values = _tree_nodes(trees)
     if len(split) > 20_000_000: raise NoPlan(f"{len(split):,} decisions are too many for a plan")
     tensor = onnx.numpy_helper.from_array

@@ -11,7 +11,7 @@ import numpy as np
 from .core import CannotShip
 from .schema import Field, is_missing, values_field
 
-# %% ../nbs/04_outputs.ipynb #0728e3da
+# %% ../nbs/04_outputs.ipynb #1b59aa12
 def plain(v):
     "One value of an answer as JSON values; raises TypeError on what JSON cannot carry."
     if v is None or v is True or v is False: return v
@@ -47,7 +47,7 @@ def batch_of(y) -> "np.ndarray | list":
         if isinstance(getattr(y, "dtype", None), np.dtype): y = y.to_numpy()
         else: return [plain(v) for v in y]
     if isinstance(y, np.ndarray):
-        if y.dtype.kind in "biuf" and y.dtype.itemsize <= 8: return np.ascontiguousarray(y)
+        if y.dtype.kind in "biuf" and y.dtype.itemsize <= 8: return np.ascontiguousarray(y, y.dtype.newbyteorder("="))
         if y.dtype.kind == "M":
             return [None if np.isnat(v) else str(v) for v in y] if y.ndim == 1 else [batch_of(v) for v in y]
         return [plain(v) for v in y] if y.ndim <= 1 else [batch_of(v) for v in y]

@@ -131,7 +131,7 @@ def _ordinal(step):
 
 _column_steps = {"onehot": _onehot, "ordinal": _ordinal}
 
-# %% ../nbs/07_plan.ipynb #ad585af6
+# %% ../nbs/07_plan.ipynb #7c00b82d
 def expit(x):
     "1 / (1 + exp(-x)) without overflow."
     e = np.exp(-np.abs(x))
@@ -155,7 +155,7 @@ def _linear(a):
 
 
 def _session(data: bytes):
-    ort = need("onnxruntime", "onnx", "this model's plan")
+    ort = need("onnxruntime", "sklearn", "this model's plan")
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1   # the server has processes for that
     options.log_severity_level = 3
