@@ -101,7 +101,7 @@ def check_value(field: Field,  # what is expected
         raise _Wrong(f"is too large for {field.type}")
     return f
 
-# %% ../nbs/03_values.ipynb #05386f85
+# %% ../nbs/03_values.ipynb #bd18c009
 def check_each(field: Field, values, path, problems: list) -> list:
     "`check_value` for all, one by one; every problem is added."
     out = []
@@ -129,6 +129,7 @@ def _vector(field, values):
         if not kinds <= ({int, float, type(None)} if field.nullable and field.is_float else {int, float}): return None
         try: a = np.array(values, dtype="float64" if kinds != {int} else None)
         except OverflowError: return None
+        if kinds == {int} and a.dtype.kind not in "iu": return None   # NumPy makes floats of [0, -2**63 - 1]
     if field.type == "bool" and a.dtype.kind == "b": return a
     if not field.is_number or a.dtype.kind not in "iuf": return None
     if a.size == 0: return a.astype(field.type)
