@@ -47,7 +47,7 @@ def at(path: str, name: str) -> str:
     "A field's place below a path: `inputs[3].age`, `inputs[3][\"first name\"]`."
     return f"{path}.{name}" if name.isidentifier() else f"{path}[{json.dumps(name, ensure_ascii=False)}]"
 
-# %% ../nbs/03_values.ipynb #7c0fd85c
+# %% ../nbs/03_values.ipynb #6106185b
 class _Wrong(Exception):
     "Why a value does not fit its field (internal: becomes a Problem)."
 
@@ -90,6 +90,7 @@ def check_value(field: Field,  # what is expected
     if field.is_integer:
         if isinstance(v, float):
             if not v.is_integer(): raise _Wrong("is no whole number")
+            if abs(v) >= 2**53: raise _Wrong("is a float too large to be a certain whole number")
             v = int(v)
         low, high = field.bounds
         if not low <= v <= high: raise _Wrong(f"is outside {low} to {high}")
