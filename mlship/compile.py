@@ -18,7 +18,7 @@ from .plan import Declined, Plan
 from .schema import Signature
 from .steps import Arrays, NoPlan, flatten_steps, is_sklearn, make_front
 
-# %% ../nbs/22_compile.ipynb #34b72302
+# %% ../nbs/22_compile.ipynb #da5556be
 @dataclass(frozen=True)
 class Compiled:
     "A proven plan, or the reason why there is none."
@@ -80,15 +80,17 @@ def _prove(candidates, signature, columns, n, native, native_proba):
     _, thresholds, back, _ = candidates[0]
     drawn = challenge(signature, given, len(chosen), thresholds, back)
     sets = [(given, len(chosen), "a row of the notebook"), (drawn, len(next(iter(drawn.values()))), "a drawn row")]
-    truths = []
+    truths, refused = [], False
     for rows, count, what in sets:
         X = build(signature, rows, count)
         try: truths.append((rows, count, what, native(X), native_proba(X) if native_proba else None))
-        except ValueError: truths += _one_by_one(rows, count, what, signature, native, native_proba)
+        except ValueError: truths += _one_by_one(rows, count, what, signature, native, native_proba); refused = True
     reason = "no candidate"
     for plan, _, _, kind in candidates:
         try: worst, proven = _compare(plan, truths)
         except NoPlan as e: reason = str(e); continue
+        if refused:   # what of it was NaN must be refused by the plan too, unless the model took NaN elsewhere
+            plan.spec["last"]["finite"] = not any(np.isnan(plan.front(rows, count)).any() for rows, count, *_ in truths)
         return Compiled(plan, {"kind": kind, "why": f"equal on {proven:,} rows", "rows": proven, "difference": worst,
                                "microseconds": _time(plan, given)})
     raise NoPlan(reason)

@@ -131,7 +131,7 @@ def _ordinal(step):
 
 _column_steps = {"onehot": _onehot, "ordinal": _ordinal}
 
-# %% ../nbs/07_plan.ipynb #7c00b82d
+# %% ../nbs/07_plan.ipynb #70e558eb
 def expit(x):
     "1 / (1 + exp(-x)) without overflow."
     e = np.exp(-np.abs(x))
@@ -168,7 +168,9 @@ def _trees(a, data: bytes):
     divide, outputs = a["divide"], a["outputs"]
     run_session = session.run
     def walk(M):
-        if per_tree: M = M.astype(np.float32).astype(np.float64)
+        if per_tree:
+            M = M.astype(np.float32).astype(np.float64)
+            if np.isinf(M).any(): raise Declined
         leaves = run_session(None, {"X": np.ascontiguousarray(M)})[0].astype(np.intp)
         if groups is None: total = values[leaves].sum(axis=1)             # (rows, trees, outputs) added tree by tree
         else:
@@ -180,14 +182,14 @@ def _trees(a, data: bytes):
         return np.concatenate([walk(M[i:i + 4096]) for i in range(0, len(M), 4096)])   # bounded memory
     return run
 
-# %% ../nbs/07_plan.ipynb #a479e62f
+# %% ../nbs/07_plan.ipynb #851c2015
 class Plan:
     "A compiled model: `answer(columns, n, proba)` gives what the model gives."
     def __init__(self, spec: dict,           # steps, as JSON values
                  arrays: dict,               # name -> array
                  trees: "bytes | None" = None):  # an ONNX file
         self.spec, self.arrays, self.trees = spec, arrays, trees
-        self._front = self._make_front(spec["front"])
+        self.front = self._make_front(spec["front"])
         last = spec["last"]
         a = self._arrays_of(last)
         self._last = _trees(a, trees) if last["op"] == "trees" else _linear(a)
@@ -228,7 +230,10 @@ class Plan:
                proba: bool = False,   # probabilities too
                ) -> tuple:            # (answers as the model gives them, probabilities or None)
         "Answers for a checked request; raises `Declined` when the model itself must be asked."
-        scores = self._last(self._front(columns, n))
+        M = self.front(columns, n)
+        if self.spec["last"].get("finite") and not np.isfinite(M).all(): raise Declined
+        scores = self._last(M)
+        if not np.isfinite(scores).all(): raise Declined    # the model says what it thinks of NaN and infinity
         if self._classes is None:
             values = self._link(scores)
             return (values[:, 0] if self._flat else values), None

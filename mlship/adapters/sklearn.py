@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['SklearnAdapter']
 
-# %% ../../nbs/11_sklearn.ipynb #c37be1e8
+# %% ../../nbs/11_sklearn.ipynb #0982f5b4
 from ..core import CannotShip
 from ..model import Adapter, Description
+from ..outputs import plain
 from ..schema import length
 
-# %% ../../nbs/11_sklearn.ipynb #71b08ef9
+# %% ../../nbs/11_sklearn.ipynb #2e731bf3
 def _kind(model) -> str:
     steps = getattr(model, "steps", None)
     if isinstance(steps, list):
@@ -44,7 +45,7 @@ class SklearnAdapter(Adapter):
         names = getattr(model, "feature_names_in_", None)
         return Description(
             _kind(model),
-            tuple(c.item() if hasattr(c, "item") else c for c in classes) if classes is not None else None,
+            tuple(map(plain, classes)) if classes is not None else None,
             tuple(map(str, names)) if names is not None else (), proba, {"method": method}
         )
 
