@@ -75,7 +75,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #2c687318
+# %% ../nbs/29_server.ipynb #3e257c6b
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -89,9 +89,25 @@ def _all_ready(settings) -> "str | None":
     return None
 
 
+def _stop_once():
+    "Let Granian's handler act on the first signal only: a second one, inside the first, makes it wait for ever."
+    # Ctrl-C in a terminal sends SIGINT to every process, and then Granian sends SIGTERM to its workers
+    from granian import _signals
+    install = getattr(_signals, "set_main_signals", None)
+    def once(handler, *rest):
+        seen = []
+        def first(signum, frame):
+            if not seen:
+                seen.append(signum)
+                handler(signum, frame)
+        install(first, *rest)
+    if install: _signals.set_main_signals = once
+
+
 def worker_app(settings_json: str):
     "The WSGI callable of one worker process."
     for s in (signal.SIGTERM, signal.SIGINT): signal.signal(s, lambda *_: os._exit(0))
+    _stop_once()
     settings = Settings(**json.loads(settings_json))
     try:
         from mlship.app import create_app
@@ -149,7 +165,7 @@ def _follow(service, settings, seconds=.5):
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/29_server.ipynb #fe4f483d
+# %% ../nbs/29_server.ipynb #691e8655
 def serve(refs: "list[str]",           # refs or paths
           *, host: str = "127.0.0.1",  # loopback unless you say otherwise
           port: int = 8000,            # 0: any free one
@@ -170,7 +186,14 @@ def serve(refs: "list[str]",           # refs or paths
     port = check_port(host, port)
     on_start(bundles)
     if os.name == "nt": workers = 1   # Granian has one worker there
-    with tempfile.TemporaryDirectory(prefix="mlship-") as run:
+    try:
+        place = tempfile.TemporaryDirectory(prefix="mlship-")
+    except OSError:
+        raise MlshipError(
+            "there is no folder for temporary files that can be written",
+            fix="set TMPDIR to one; in a read-only container:  --tmpfs /tmp",
+        ) from None
+    with place as run:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = run
         settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, strict, reload, run)
         granian = _granian(settings)
