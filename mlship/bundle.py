@@ -5,14 +5,26 @@
 # %% auto #0
 __all__ = ['FORMAT', 'made_with', 'Draft', 'check_path', 'Bundle', 'open_bundle', 'LoadedModel']
 
-# %% ../nbs/08_bundle.ipynb #9ecb896e
+# %% ../nbs/08_bundle.ipynb #68a6a03f
 import json, platform, threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from .card import MOST_INPUTS, card, render
-from .core import (Damaged, MissingExtra, MlshipError, ModelFailed, ModelRefused, NotFound, Untrusted, UsageError,
-                         sha256, sync_folder, write_atomic, write_file)
+from mlship.core import (
+    Damaged,
+    MissingExtra,
+    MlshipError,
+    ModelFailed,
+    ModelRefused,
+    NotFound,
+    Untrusted,
+    UsageError,
+    sha256,
+    sync_folder,
+    write_atomic,
+    write_file,
+)
 from .freeze import thaw
 from .inputs import Batch, decode_rows
 from .keys import PublicKey, key_id, sign, verify
@@ -62,8 +74,18 @@ def check_path(path: str) -> str:
                       fix="do not use this bundle; get it again from whoever made it")
     return path
 
-# %% ../nbs/08_bundle.ipynb #75ccf14f
+# %% ../nbs/08_bundle.ipynb #d87b17a3
 _get_again = "do not use it; ship it again, or get it again from whoever made it"
+
+
+class _Held:
+    "A file that stays readable while it is open, whatever happens to its name."
+    def __init__(self, path: Path): self.file, self.lock = open(path, "rb"), threading.Lock()
+
+    def reread(self) -> bytes:
+        with self.lock:
+            self.file.seek(0)
+            return self.file.read()
 
 
 @dataclass(frozen=True)
@@ -73,6 +95,7 @@ class Bundle:
     manifest: dict
     trust: str                     # trusted, unknown, revoked or unsigned
     signed_by: "PublicKey | None"  # the key that the signature names, whether trusted or not
+    held: dict = field(default_factory=dict, repr=False, compare=False)  # files that are kept open, see `hold`
 
     @property
     def name(self) -> str: return self.manifest["name"]
@@ -97,13 +120,17 @@ class Bundle:
         for part in (at, *at.parents):
             if part == self.folder: break
             if part.is_symlink(): raise Damaged(f"{path} in {self.folder} is a link out of the bundle", fix=_get_again)
-        try:
-            data = at.read_bytes()
+        try: data = self.held[path].reread() if path in self.held else at.read_bytes()
         except OSError as e:
             raise Damaged(f"{path} in {self.folder} cannot be read: {e.strerror}", fix=_get_again) from None
         if sha256(data) != entry["sha256"]:
             raise Damaged(f"{path} in {self.folder} is not what was signed: it was changed or damaged", fix=_get_again)
         return data
+
+    def hold(self):
+        "Keep all files open, so that a server can read them later although somebody removed this version."
+        for path in self.manifest["files"]:
+            if path not in self.held: self.held[path] = _Held(self.folder/check_path(path))
 
     def verify(self) -> "Bundle":
         "Check every file against the manifest; `Damaged` names the one that is wrong."
@@ -164,7 +191,11 @@ class Bundle:
         "Check everything, then bring the model back. Runs the bundle's code, if a trusted key signed it."
         self.verify()
         self.refuse_untrusted()
-        return LoadedModel(self, self._load_plan())
+        loaded = LoadedModel(self, self._load_plan())
+        if loaded.plan is not None: self.hold()      # the model itself is read when a plan first declines
+        for name in ("examples", "profile"):         # read now: this version may be gone when they are asked for
+            if f"{name}.json" in self.manifest["files"]: getattr(self, name)
+        return loaded
 
     def _load_plan(self) -> "Plan | None":
         "The plan, where there is one and this machine can run it."

@@ -100,7 +100,7 @@ def check_name(name: str,            # what the user calls it
         else "for example name='tumour'"
     )
 
-# %% ../nbs/00_core.ipynb #b0ca5fc7
+# %% ../nbs/00_core.ipynb #ad50d7ee
 def home() -> Path:
     "`MLSHIP_HOME`, where keys and settings live; `~/.mlship` when it is not set."
     return Path(os.environ.get("MLSHIP_HOME") or Path.home()/".mlship").expanduser().absolute()
@@ -108,8 +108,12 @@ def home() -> Path:
 
 def _config() -> dict:
     path = home()/"config.toml"
-    try: text = path.read_text(encoding="utf-8")
-    except FileNotFoundError: return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not UTF-8 text", fix="save it as UTF-8, or move it away") from None
     tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try: return tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:

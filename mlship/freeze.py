@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MAX_CARRIED', 'packages', 'top_level', 'origin', 'Frozen', 'freeze', 'trace', 'thaw']
 
-# %% ../nbs/05_freeze.ipynb #21bb4a4e
+# %% ../nbs/05_freeze.ipynb #d7888d1e
 import ast, builtins, contextlib, dis, importlib, importlib.metadata, importlib.util
 import inspect, io, json, pickle, sys, types
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 import cloudpickle
 from .core import CannotShip, sha256
-from .secrets import secret_value, secrets_of
+from .secrets import secret_value, secrets_of, secrets_of_source
 
 # %% ../nbs/05_freeze.ipynb #df25e790
 @lru_cache(1)
@@ -116,7 +116,7 @@ class _Pickler(cloudpickle.Pickler):
         self.secrets += secrets_of(obj, by_value=how is not NotImplemented)
         return how
 
-# %% ../nbs/05_freeze.ipynb #bc5d695f
+# %% ../nbs/05_freeze.ipynb #8998c6c1
 MAX_CARRIED = 20_000_000   # bytes of local source and data in one bundle
 _skip = {"__pycache__", ".git", ".ipynb_checkpoints", "node_modules", ".venv", ".pytest_cache"}
 
@@ -176,7 +176,7 @@ def freeze(obj,                           # anything that pickles
     code, imports = trace({top_level(m) for m in pickler.modules})
     if not allow_secrets:
         for path, text in code.items():
-            if secret_value.search(text[:1_000_000].decode("utf-8", "replace")):
+            if secret_value.search(text[:1_000_000].decode("utf-8", "replace")) or secrets_of_source(text, path):
                 raise CannotShip(f"what looks like a secret stands in {path}, which travels with the model",
                                  fix="read it from the environment, or pass allow_secrets=True if it is none")
     return Frozen(buffer.getvalue(), code, imports)

@@ -10,7 +10,7 @@ import contextlib, os, signal, subprocess, sys
 from dataclasses import dataclass
 from .core import MlshipError
 
-# %% ../nbs/01_proc.ipynb #db3eb1b5
+# %% ../nbs/01_proc.ipynb #275a3172
 @dataclass(frozen=True)
 class Finished:
     "How a process ended: exit code, what it printed, and whether it was stopped for time."
@@ -62,8 +62,7 @@ def run(args: "list[str]",               # the command; never a shell string
         end(child, grace=1)
         out, err = child.communicate()
         return Finished(child.returncode, out, err, timed_out=True)
-    finally:
-        if child.poll() is None: end(child, grace=1)
+    finally: end(child, grace=1)   # also what it started and left behind
 
 
 def stream(args: "list[str]",      # the command
@@ -80,8 +79,7 @@ def stream(args: "list[str]",      # the command
     try:
         for line in child.stdout: on_line(line.rstrip())
         return child.wait()
-    finally:
-        if child.poll() is None: end(child, grace=10)
+    finally: end(child, grace=10)
 
 
 def run_python(code: str,          # source, given to `python -c`

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['MAX_CATEGORIES', 'field_profile', 'make_profile', 'outside', 'refuse_outside', 'draw_rows']
 
-# %% ../nbs/20_profile.ipynb #501a4e80
+# %% ../nbs/20_profile.ipynb #59ba88d5
 import math
+from functools import lru_cache
 import numpy as np
 from .inputs import ABSENT, Batch
 from .schema import Field, Signature, is_missing
@@ -78,7 +79,7 @@ def make_profile(signature: Signature, batch: Batch) -> dict:
                 f.name: field_profile(f, batch.columns[f.name]) for f in signature.inputs if f.name in batch.columns
             }}
 
-# %% ../nbs/20_profile.ipynb #f9e9a4f4
+# %% ../nbs/20_profile.ipynb #e527d05b
 def outside(profile: dict, signature: Signature, batch: Batch) -> "dict[str, int]":
     "How many values of each field lie outside what training saw (fields with none are left out)."
     found = {}
@@ -86,6 +87,10 @@ def outside(profile: dict, signature: Signature, batch: Batch) -> "dict[str, int
         mask = _outside_mask(profile["fields"].get(f.name), f, batch.columns.get(f.name))
         if mask is not None and mask.any(): found[f.name] = int(mask.sum())
     return found
+
+
+@lru_cache(256)
+def _limits(low: tuple, high: tuple): return np.array(low), np.array(high)   # once, not for every request
 
 
 def _outside_mask(p, field, values):
@@ -97,8 +102,7 @@ def _outside_mask(p, field, values):
         else: a = np.array([math.nan if v is ABSENT or is_missing(v) else v for v in values], dtype="float64")
         low, high = p["min"], p["max"]
         if isinstance(low, list):
-            if "_limits" not in p: p["_limits"] = np.array(low), np.array(high)   # once, not for every request
-            low, high = p["_limits"]
+            low, high = _limits(tuple(low), tuple(high))
         return (a < low) | (a > high)     # comparisons with NaN are false, quietly
     return None
 

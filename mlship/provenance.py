@@ -35,7 +35,7 @@ def provenance() -> dict:
     except MlshipError: pass   # no git here
     return found
 
-# %% ../nbs/20_provenance.ipynb #7778b4f3
+# %% ../nbs/20_provenance.ipynb #83017d98
 def score(predicted,   # answers, one a row
           y,           # what was right
           classifier: bool) -> dict:
@@ -46,6 +46,8 @@ def score(predicted,   # answers, one a row
             f"y has {len(truth)} values for {len(predicted)} rows of X", fix="pass the y that belongs to these rows"
         )
     answers_ = to_list(predicted)
+    if any(isinstance(v, (list, dict)) for v in truth + answers_):
+        return {}  # several outputs: no one number is honest
     if classifier or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in truth + answers_):
         return {"accuracy": sum(not differs(a, t) for a, t in zip(answers_, truth)) / max(1, len(truth))}
     a, t = np.array(answers_, float), np.array(truth, float)

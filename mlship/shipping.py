@@ -41,7 +41,7 @@ def rows_json(signature: Signature,  # inferred from X
 def _some_rows(n, most=100):
     return list(range(n)) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int)).tolist()
 
-# %% ../nbs/23_shipping.ipynb #7cafbea2
+# %% ../nbs/23_shipping.ipynb #72c7988f
 TOLERANCE = 1e-12   # a native model in another process gives the very same numbers
 
 
@@ -136,7 +136,7 @@ def ship(
                     "adapter": adapter.name, "options": description.options, "proba": description.proba,
                     "after": after is not None, "deterministic": same_again, "plan": compiled.report,
                     "signature": signature.to_dict(),
-                    "metrics": {**{k: plain(v) for k, v in (metrics or {}).items()}, **scored},
+                    "metrics": {**_metrics(metrics), **scored},
                     "requirements": pinned(imports, requirements), "made_with": made_with(), "provenance": provenance(),
                     "checked": False}
         if check:
@@ -149,7 +149,7 @@ def ship(
             f.write(json.dumps({"name": bundle.name, "version": bundle.version, "folder": str(bundle.folder)}) + "\n")
     return bundle
 
-# %% ../nbs/23_shipping.ipynb #eab4c327
+# %% ../nbs/23_shipping.ipynb #bf543a08
 class _Here:
     "The live model, called as the bundle will be."
     def __init__(self, adapter, model, before, after, description):
@@ -164,6 +164,14 @@ class _Here:
         return y if self.after is None else self.after(y)
 
     def predict_proba(self, X): return self.adapter.predict_proba(self.model, self._ready(X), self.options)
+
+
+def _metrics(given):
+    try: return {str(k): plain(v) for k, v in (given or {}).items()}
+    except (TypeError, AttributeError) as e:
+        raise UsageError(
+            f"metrics={given!r} cannot be kept: {e}", fix='numbers and text by name: metrics={"auc": 0.98}'
+        ) from None
 
 
 def _native_calls(adapter, model, before, description):

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['Ref', 'parse_ref', 'is_path', 'Store']
 
-# %% ../nbs/09_store.ipynb #7fe2770b
-import contextlib, os, re, shutil, time, uuid
+# %% ../nbs/09_store.ipynb #aff5d630
+import contextlib, os, platform, re, shutil, time, uuid
 from dataclasses import dataclass
+from functools import lru_cache
 from difflib import get_close_matches
 from pathlib import Path
 from .bundle import Bundle, Draft, open_bundle
@@ -18,13 +19,14 @@ from mlship.core import (
     check_name,
     claim_folder,
     remove_tree,
+    sha256,
     store_path,
     sync_folder,
     write_atomic,
 )
 from .proc import alive
 
-# %% ../nbs/09_store.ipynb #187d1763
+# %% ../nbs/09_store.ipynb #5859e475
 @dataclass(frozen=True)
 class Ref:
     "What `tumour`, `tumour@3` or `tumour@prod` says."
@@ -47,6 +49,12 @@ def is_path(text: str) -> bool:
     "Does this mean a folder rather than a name in the store?"
     return (any(s in text for s in (os.sep, os.altsep or os.sep)) or text.startswith(".")
             or (Path(text) / "bundle.json").exists())
+
+
+@lru_cache(1)
+def _host() -> str:
+    "This machine (or container), as a short word: a process number means nothing anywhere else."
+    return sha256(f"{platform.node()} {uuid.getnode()}".encode())[:8]
 
 
 class Store:
@@ -131,7 +139,7 @@ class Store:
     def draft(self):
         "A staging folder for a new bundle; gone afterwards unless it was added."
         staging = self.folder/".staging"
-        place = staging/f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        place = staging/f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         try:
             place.mkdir(parents=True)
             yield Draft(place)
@@ -179,9 +187,10 @@ class Store:
             if not dry_run: action()
         if not self.folder.is_dir(): return found
         for p in (self.folder/".staging").glob("*"):
-            pid = p.name.partition("-")[0]
+            host, _, rest = p.name.partition("-")
+            pid = rest.partition("-")[0]
             old = time.time() - p.stat().st_mtime > 24 * 3600
-            if old or (pid.isdigit() and not alive(int(pid))):
+            if old or (host == _host() and pid.isdigit() and not alive(int(pid))):   # others' processes cannot be seen
                 sweep(p, f"leftover {p.name}", lambda p=p: shutil.rmtree(p, ignore_errors=True))
         for p in self.folder.glob("*/versions/.*.gone"):
             sweep(p, f"leftover {p.name}", lambda p=p: shutil.rmtree(p, ignore_errors=True))
