@@ -75,7 +75,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #3e257c6b
+# %% ../nbs/29_server.ipynb #814f9685
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -89,25 +89,13 @@ def _all_ready(settings) -> "str | None":
     return None
 
 
-def _stop_once():
-    "Let Granian's handler act on the first signal only: a second one, inside the first, makes it wait for ever."
-    # Ctrl-C in a terminal sends SIGINT to every process, and then Granian sends SIGTERM to its workers
-    from granian import _signals
-    install = getattr(_signals, "set_main_signals", None)
-    def once(handler, *rest):
-        seen = []
-        def first(signum, frame):
-            if not seen:
-                seen.append(signum)
-                handler(signum, frame)
-        install(first, *rest)
-    if install: _signals.set_main_signals = once
-
-
 def worker_app(settings_json: str):
     "The WSGI callable of one worker process."
-    for s in (signal.SIGTERM, signal.SIGINT): signal.signal(s, lambda *_: os._exit(0))
-    _stop_once()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    # Ctrl-C in a terminal reaches every process of it; here it waits, and the parent's SIGTERM does the work. Two
+    # different signals at once are both given to another thread now and then, and the main one sleeps on for 30 s
+    if os.name != "nt": signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    else: signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     settings = Settings(**json.loads(settings_json))
     try:
         from mlship.app import create_app
