@@ -147,6 +147,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mlship.core.UsageError': ('core.html#usageerror', 'mlship/core.py'),
                              'mlship.core._config': ('core.html#_config', 'mlship/core.py'),
                              'mlship.core.check_name': ('core.html#check_name', 'mlship/core.py'),
+                             'mlship.core.claim_file': ('core.html#claim_file', 'mlship/core.py'),
                              'mlship.core.claim_folder': ('core.html#claim_folder', 'mlship/core.py'),
                              'mlship.core.home': ('core.html#home', 'mlship/core.py'),
                              'mlship.core.human_size': ('core.html#human_size', 'mlship/core.py'),

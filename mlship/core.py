@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MlshipError', 'NotFound', 'UsageError', 'BadInput', 'ModelRefused', 'ModelFailed', 'Untrusted', 'Damaged',
            'CannotShip', 'MissingExtra', 'need', 'check_name', 'home', 'setting', 'store_path', 'sync_folder',
-           'write_file', 'write_atomic', 'claim_folder', 'remove_tree', 'sha256', 'utc_now', 'human_size', 'templates']
+           'write_file', 'write_atomic', 'claim_file', 'claim_folder', 'remove_tree', 'sha256', 'utc_now', 'human_size',
+           'templates']
 
 # %% ../nbs/00_core.ipynb #3c3a98d0
 import contextlib, hashlib, importlib, os, re, shutil, sys, uuid
@@ -143,7 +144,7 @@ def store_path(given: "str | Path | None" = None,  # a folder, from a flag
     "The store's folder: the flag, `MLSHIP_STORE`, config.toml, or `store` in the home."
     return Path(setting("store", given=given) or home()/"store").expanduser().absolute()
 
-# %% ../nbs/00_core.ipynb #acf93643
+# %% ../nbs/00_core.ipynb #0f728be4
 def sync_folder(folder: Path):
     "Flush a folder's list of names to disk (Windows has no such call and does not need it)."
     if os.name == "nt": return
@@ -175,6 +176,24 @@ def write_atomic(path: Path,           # where; whatever was there is replaced i
     except BaseException:
         with contextlib.suppress(OSError): beside.unlink()
         raise
+
+
+def claim_file(path: Path,           # must not be there; exactly one of many that try succeeds
+               data: "bytes | str",  # text is written as UTF-8
+               mode: int = 0o644):   # permissions
+    "Put a whole file where none is, in one step, or raise FileExistsError: a reader never sees half of it."
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    write_file(beside, data, mode)
+    try:
+        try: os.link(beside, path)
+        except FileExistsError: raise
+        except OSError:                       # a file system without hard links
+            if path.exists(): raise FileExistsError(path) from None
+            os.rename(beside, path)
+        sync_folder(path.parent)
+    finally:
+        with contextlib.suppress(FileNotFoundError): beside.unlink()
 
 # %% ../nbs/00_core.ipynb #7e774998
 def claim_folder(staged: Path,   # a filled folder on the same disk

@@ -6,11 +6,11 @@
 __all__ = ['PublicKey', 'key_id', 'parse_key', 'own_key', 'sign', 'trusted_keys', 'revoked_keys', 'verify', 'trust', 'revoke',
            'rotate']
 
-# %% ../nbs/06_keys.ipynb #0ef463f2
+# %% ../nbs/06_keys.ipynb #e7e01934
 import base64, contextlib, os
 from dataclasses import dataclass
 from pathlib import Path
-from .core import MlshipError, NotFound, UsageError, home, sha256, sync_folder, utc_now, write_atomic, write_file
+from .core import MlshipError, NotFound, UsageError, claim_file, home, sha256, utc_now, write_atomic
 
 # %% ../nbs/06_keys.ipynb #43758f1d
 @dataclass(frozen=True)
@@ -72,20 +72,15 @@ def _write(key: PublicKey, kind: str, own: bool):
     _folder(kind).mkdir(parents=True, exist_ok=True)
     write_atomic(_folder(kind)/f"{key.id}.pub", f"{key.text}\nadded: {utc_now()}\nown: {'yes' if own else 'no'}\n")
 
-# %% ../nbs/06_keys.ipynb #daa5fd98
+# %% ../nbs/06_keys.ipynb #553e7d4e
 def _own():
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
     path = _folder()/"own.pem"
     if not path.exists():
         _folder("trusted").mkdir(parents=True, exist_ok=True)
         new = _ed25519().Ed25519PrivateKey.generate()
-        beside = _folder()/f".own.{os.getpid()}.{sha256(os.urandom(8))[:8]}.pem"
-        write_file(beside, new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
-        try: os.link(beside, path) if hasattr(os, "link") else os.rename(beside, path)
-        except FileExistsError: pass                       # somebody else was first: theirs is the key
-        except OSError: os.replace(beside, path)           # a file system without hard links
-        with contextlib.suppress(FileNotFoundError): beside.unlink()
-        sync_folder(path.parent)
+        pem = new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        with contextlib.suppress(FileExistsError): claim_file(path, pem, mode=0o600)   # who is first makes the key
     try:
         private = load_pem_private_key(path.read_bytes(), None)
     except ValueError as e:

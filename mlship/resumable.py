@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['State', 'Output']
 
-# %% ../nbs/31_resumable.ipynb #f0c1e27c
+# %% ../nbs/31_resumable.ipynb #e4aced63
 import contextlib, json, os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from .core import UsageError, sync_folder, write_atomic, write_file
+from .core import UsageError, claim_file, sync_folder, write_atomic
 from .proc import alive
 from .values import show
 
-# %% ../nbs/31_resumable.ipynb #35837c8a
+# %% ../nbs/31_resumable.ipynb #440fd81f
 @dataclass
 class State:
     "How far a run has come; what it needs to go on."
@@ -59,7 +59,7 @@ class Output:
             self.drop()
             state = State(job, os.getpid())
             try:
-                write_file(self.state_path, json.dumps(asdict(state)))
+                claim_file(self.state_path, json.dumps(asdict(state)))
             except FileExistsError:
                 raise UsageError(
                     f"another process has just begun to write {self.target}", fix="let it finish"
