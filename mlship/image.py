@@ -16,7 +16,7 @@ from .core import MlshipError, UsageError, home
 from .proc import run, stream
 from .requirements import closure, pin
 
-# %% ../nbs/40_image.ipynb #ee8c2926
+# %% ../nbs/40_image.ipynb #12dde59d
 DISTRIBUTION = "mlship-jupyter"
 
 
@@ -36,7 +36,9 @@ def make_wheel(folder: Path,   # where it goes
     ):  # a link in a checkout, and rglob does not follow those
         if f.is_file():
             files[f"mlship/templates/{f.relative_to((package / 'templates').resolve()).as_posix()}"] = f.read_bytes()
-    files[f"{info}/METADATA"] = dist.read_text("METADATA").encode()
+    files[f"{info}/METADATA"] = (
+        dist.read_text("METADATA") or dist.read_text("PKG-INFO")
+    ).encode()  # PKG-INFO: a source tree
     files[f"{info}/entry_points.txt"] = dist.read_text("entry_points.txt").encode()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: mlship\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     def digest(data): return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
