@@ -75,7 +75,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #814f9685
+# %% ../nbs/29_server.ipynb #eab302d6
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -89,6 +89,9 @@ def _all_ready(settings) -> "str | None":
     return None
 
 
+_parent = []   # the Granian that forked this process, as it was then
+
+
 def worker_app(settings_json: str):
     "The WSGI callable of one worker process."
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -96,6 +99,7 @@ def worker_app(settings_json: str):
     # different signals at once are both given to another thread now and then, and the main one sleeps on for 30 s
     if os.name != "nt": signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     else: signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    if _parent and _parent[0].interrupt_signal: os._exit(0)   # the stop came first, to the handler we were forked with
     settings = Settings(**json.loads(settings_json))
     try:
         from mlship.app import create_app
@@ -122,7 +126,7 @@ def worker_app(settings_json: str):
 
 def _load_worker(settings_json, *_): return worker_app(settings_json)
 
-# %% ../nbs/29_server.ipynb #82be8639
+# %% ../nbs/29_server.ipynb #c47cce66
 def _wanted(store, ref, reload):
     "The version that a ref means now, or None where nothing is to follow."
     r = parse_ref(ref)
@@ -134,10 +138,12 @@ def _wanted(store, ref, reload):
 
 def _follow(service, settings, seconds=.5):
     "Runs in each worker: looks where aliases point, and serves what they point to."
-    store, failed = Store(settings.store), set()
+    store, failed, parent = Store(settings.store), set(), os.getppid()
     log = logging.getLogger("mlship")
     while True:
         time.sleep(seconds)
+        if os.name != "nt" and os.getppid() != parent:
+            return os.kill(os.getpid(), signal.SIGTERM)   # the parent was killed: nobody else would free the port
         for ref in settings.refs:
             if is_path(ref): continue
             try: name, version = parse_ref(ref).name, _wanted(store, ref, settings.reload)
@@ -153,7 +159,7 @@ def _follow(service, settings, seconds=.5):
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/29_server.ipynb #691e8655
+# %% ../nbs/29_server.ipynb #2ac113f3
 def serve(refs: "list[str]",           # refs or paths
           *, host: str = "127.0.0.1",  # loopback unless you say otherwise
           port: int = 8000,            # 0: any free one
@@ -185,6 +191,7 @@ def serve(refs: "list[str]",           # refs or paths
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = run
         settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, strict, reload, run)
         granian = _granian(settings)
+        _parent[:] = [granian]
         failure = []
         watcher = threading.Thread(
             target=_watch,
@@ -194,7 +201,8 @@ def serve(refs: "list[str]",           # refs or paths
         watcher.start()
         try: granian.serve(target_loader=partial(_load_worker, json.dumps(asdict(settings))), wrap_loader=False)
         except SystemExit as e:
-            if not failure and e.code: failure.append("a worker process ended unexpectedly")
+            if not failure and e.code and not granian.interrupt_signal:   # when all were told to end, some end first
+                failure.append("a worker process ended unexpectedly")
         if failure:
             raise MlshipError(
                 f"the server ended: {failure[0]}", fix="mlship doctor  checks the installation and the store"
