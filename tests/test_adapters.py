@@ -115,3 +115,30 @@ def test_two_versions_of_one_helper_live_side_by_side(home, tmp_path, monkeypatc
     first, second = load("side@1"), load("side@2")
     assert [first.predict([1.0]), second.predict([1.0]), first.predict([1.0])] == [[2.0], [3.0], [2.0]]
     assert Store().versions("side") == [1, 2]
+
+
+def test_local_packages_are_carried_or_refused_by_name(home, tmp_path, monkeypatch):
+    "An editable install and a folder on the path are local; compiled code in one cannot travel"
+    from mlship.core import CannotShip
+    from mlship.shipping import ship
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "localpackage"
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("from .inner.rates import rate\n")
+    (package / "inner" / "__init__.py").write_text("")
+    (package / "inner" / "rates.py").write_text(
+        "import json\nfrom pathlib import Path\n"
+        "def rate(x): return x * json.loads((Path(__file__).parent / 'rates.json').read_text())['rate']\n")
+    (package / "inner" / "rates.json").write_text('{"rate": 1.5}')
+    import localpackage
+
+    def price(x):
+        return localpackage.rate(x)
+    b = ship(price, [2.0], name="price")          # checked, in a process that has no such package
+    assert {"code/localpackage/__init__.py", "code/localpackage/inner/rates.json"} <= set(b.manifest["files"])
+    (package / "fast.so").write_bytes(b"\x7fELF")
+    with pytest.raises(CannotShip) as e:
+        ship(price, [2.0], name="price", check=False)
+    assert "localpackage" in e.value.message and "fast.so" in e.value.message and Store().versions("price") == [1]
+    shutil.rmtree(package)
+    assert load("price").predict([2.0]) == [3.0]

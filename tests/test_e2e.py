@@ -253,6 +253,26 @@ def test_a_taken_port_is_told_with_a_free_one(server, home, tmp_path):
     assert process.wait(20) == 0 or os.name == "nt"
 
 
-def test_the_tutorial_is_what_make_demo_serves():
-    assert (ROOT / "nbs/tutorials/01_first_model.ipynb").exists()
-    assert "nbs/tutorials/01_first_model.ipynb" in (ROOT / "Makefile").read_text()
+@pytest.mark.slow
+def test_the_tutorial_served_from_another_folder_answers_every_row(home, tmp_path):
+    "What `make demo` starts, against the same model trained here"
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    tutorial = ROOT / "nbs/tutorials/01_first_model.ipynb"
+    assert str(tutorial.relative_to(ROOT).as_posix()) in (ROOT / "Makefile").read_text()
+    data = load_breast_cancer(as_frame=True)
+    X, y = data.data, data.target.map({0: "malignant", 1: "benign"})
+    X_train, X_test, y_train, _ = train_test_split(X, y, test_size=0.3, random_state=0, stratify=y)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1)).fit(X_train, y_train)
+    with serving(str(tutorial), "-p", "C", "0.1", cwd=tmp_path) as (url, process):
+        for rows in (X_test, X_train):
+            status, served = ask(url + "/predict?proba=1", {"inputs": rows.to_dict("records")})
+            assert status == 200 and served["predictions"] == model.predict(rows).tolist()
+            assert served["classes"] == model.classes_.tolist()
+            assert not differs(served["probabilities"], model.predict_proba(rows).tolist(), 1e-12)
+        with urllib.request.urlopen(url + "/") as r:
+            assert b"Tumour, benign or malignant?" in r.read()
+    assert process.returncode == 0
