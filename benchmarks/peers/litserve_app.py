@@ -1,0 +1,26 @@
+"""LitServe, as its documentation shows it."""
+import os
+import sys
+
+import joblib
+import litserve
+import numpy as np
+
+
+class Model(litserve.LitAPI):
+    def setup(self, device):
+        self.model = joblib.load(os.environ["MODEL"])
+
+    def decode_request(self, request):
+        return np.array(request["inputs"], dtype=float)
+
+    def predict(self, rows):
+        return self.model.predict(rows)
+
+    def encode_response(self, output):
+        return {"predictions": output.tolist()}
+
+
+if __name__ == "__main__":
+    server = litserve.LitServer(Model(), accelerator="cpu", workers_per_device=2, healthcheck_path="/ready")
+    server.run(port=int(sys.argv[1]), host="127.0.0.1", generate_client_file=False, num_api_servers=2)
