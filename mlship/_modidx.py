@@ -131,6 +131,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlship.console.complete_refs': ('console.html#complete_refs', 'mlship/console.py'),
                                 'mlship.console.example': ('console.html#example', 'mlship/console.py'),
                                 'mlship.console.open_console': ('console.html#open_console', 'mlship/console.py'),
+                                'mlship.console.open_progress': ('console.html#open_progress', 'mlship/console.py'),
                                 'mlship.console.print_error': ('console.html#print_error', 'mlship/console.py'),
                                 'mlship.console.table': ('console.html#table', 'mlship/console.py')},
             'mlship.core': { 'mlship.core.BadInput': ('core.html#badinput', 'mlship/core.py'),

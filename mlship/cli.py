@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'build', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #2a0731b3
+# %% ../nbs/90_cli.ipynb #32bb60d5
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
 from .cli_store import gc, list_, rm, show
-from .console import Group, complete_refs, example, open_console, store_option, table
+from .console import Group, complete_refs, example, open_console, open_progress, store_option, table
 from .core import MlshipError, UsageError
 
 # %% ../nbs/90_cli.ipynb #c025c436
@@ -30,7 +30,7 @@ def _version(ctx, param, value):
 def main(debug):
     "Ship the model in your notebook: freeze it with ship(), serve it, score files with it."
 
-# %% ../nbs/90_cli.ipynb #5063bd31
+# %% ../nbs/90_cli.ipynb #21d1548a
 def _parameters(pairs):
     from mlship.notebook import parse_value
     return {name: parse_value(value) for name, value in pairs}
@@ -38,7 +38,7 @@ def _parameters(pairs):
 
 def _run_with_progress(path, parameters, output=None, store=None):
     "Run a notebook with a line for each cell; returns what `run_notebook` returns."
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from mlship.notebook import run_notebook
 
     columns = (
@@ -48,7 +48,7 @@ def _run_with_progress(path, parameters, output=None, store=None):
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=open_console(stderr=True), transient=False) as bar:
+    with open_progress(*columns) as bar:
         task = bar.add_task(f"running {Path(path).name}", total=None)
 
         def on_cell(number, total, line):
@@ -166,7 +166,7 @@ def serve(what, host, port, workers, params, name, strict, reload, allow_secrets
         on_ready=on_ready,
     )
 
-# %% ../nbs/90_cli.ipynb #6f02112e
+# %% ../nbs/90_cli.ipynb #2fc53d0a
 @main.command(
     epilog=example(
         "mlship predict tumour patients.csv -o answers.csv\nmlship predict tumour big.parquet -o answers.parquet"
@@ -195,7 +195,7 @@ def serve(what, host, port, workers, params, name, strict, reload, allow_secrets
 @store_option
 def predict(ref, file, output, proba, on_bad, resume, force, store):
     "Score a file of any size: CSV, JSON lines or Parquet in, the same out, with a prediction for each row."
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
     from mlship.predict import predict_file
     from mlship.shipping import load
     model = load(ref, store)
@@ -205,7 +205,7 @@ def predict(ref, file, output, proba, on_bad, resume, force, store):
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=open_console(stderr=True)) as bar:
+    with open_progress(*columns) as bar:
         task = bar.add_task(model.bundle.ref, total=None)
 
         def progress(rows, done, total):

@@ -11,7 +11,7 @@ import click
 from .console import complete_refs, example, open_console, store_option, table, yes_option
 from .core import MlshipError
 
-# %% ../nbs/81_cli_store.ipynb #f1d92bf5
+# %% ../nbs/81_cli_store.ipynb #2be4f37b
 @click.command("list", epilog=example("mlship list\nmlship list --json"))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @store_option
@@ -80,7 +80,7 @@ def show(ref, as_json, store):
     from rich.text import Text
     from mlship.store import Store
     b = Store(store).open(ref)
-    if as_json: return click.echo(json.dumps(b.manifest, indent=1, ensure_ascii=False))
+    if as_json: return click.echo(json.dumps(b.manifest, indent=1))
     c, console, p = b.card(), open_console(), b.manifest.get("provenance", {})
     console.print(f"{c['title'] or c['name']}  {b.ref}", style="bold", markup=False)
     console.print(
