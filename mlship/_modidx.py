@@ -31,6 +31,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'mlship.app._Headers': ('app.html#_headers', 'mlship/app.py'),
                             'mlship.app._Headers.__init__': ('app.html#_headers.__init__', 'mlship/app.py'),
                             'mlship.app._Headers.get': ('app.html#_headers.get', 'mlship/app.py'),
+                            'mlship.app._read': ('app.html#_read', 'mlship/app.py'),
                             'mlship.app.create_app': ('app.html#create_app', 'mlship/app.py')},
             'mlship.bundle': { 'mlship.bundle.Bundle': ('bundle.html#bundle', 'mlship/bundle.py'),
                                'mlship.bundle.Bundle.__repr__': ('bundle.html#bundle.__repr__', 'mlship/bundle.py'),

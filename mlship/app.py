@@ -92,7 +92,7 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
     app.wsgi_app = Front(app.wsgi_app, service)
     return app
 
-# %% ../nbs/28_app.ipynb #6bfc3c30
+# %% ../nbs/28_app.ipynb #8c08c390
 class _Headers:
     "Header look-up in a WSGI environment, as `Request.headers` wants it."
     __slots__ = ("environ",)
@@ -105,18 +105,28 @@ class _Headers:
 _reasons = {s.value: f"{s.value} {s.phrase}" for s in HTTPStatus}
 
 
+def _read(stream, most):
+    "All of a stream, or its first `most` bytes."
+    parts, size = [], 0
+    while size < most and (part := stream.read(min(most - size, 2**20))):
+        parts.append(part)
+        size += len(part)
+    return b"".join(parts)
+
+
 class Front:
     "WSGI middleware that answers the routes of `protocols` without Flask."
     def __init__(self, wsgi_app, service: Service): self.wsgi_app, self.service = wsgi_app, service
 
     def __call__(self, environ, start_response):
-        length = environ.get("CONTENT_LENGTH")
-        if environ["REQUEST_METHOD"] == "POST" and (
-            not length or not length.isdigit() or int(length) > self.service.max_body
-        ):
+        length, most = environ.get("CONTENT_LENGTH"), self.service.max_body
+        if environ["REQUEST_METHOD"] == "POST" and length and not (length.isdigit() and int(length) <= most):
             return self.wsgi_app(environ, start_response)
         query = environ.get("QUERY_STRING")
-        body = environ["wsgi.input"].read(int(length)) if length and length.isdigit() else b""
+        if length and length.isdigit(): body = environ["wsgi.input"].read(int(length))
+        # chunked: one byte beyond the limit is enough to know that there are too many
+        elif environ.get("wsgi.input_terminated"): body = _read(environ["wsgi.input"], most + 1)
+        else: body = b""
         r = handle(
             self.service,
             Request(
