@@ -6,6 +6,7 @@
 Needs wrk (apt-get install wrk). Writes docs/serve.md, docs/serve.svg and docs/serve.json. Run nothing else meanwhile.
 """
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -176,7 +177,7 @@ def mlserver(port, work, model):
             {"name": "bench", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": str(model)}}
         )
     )
-    return [python, "-m", "mlserver", "start", place], "/v2/models/bench/infer", "/v2/models/bench/ready", {}
+    return [Path(python).parent / "mlserver", "start", place], "/v2/models/bench/infer", "/v2/models/bench/ready", {}
 
 
 ALL = dict(
@@ -257,11 +258,19 @@ def memory_mb(pid):
     return total / 1e6
 
 
+def free_ports(n=3):
+    "The first of n free ports in a row, below those that the system hands out by itself"
+    for port in range(20_000, 30_000, n):
+        with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
+            for i in range(n):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port + i))
+            return port
+    raise RuntimeError("no free ports")
+
+
 def measure(name, model, rows, truth, seconds, work):
     "One server, started, asked, ended"
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
+    port = free_ports()
     command, route, ready, env = ALL[name](port, work, model)
     url, one = f"http://127.0.0.1:{port}", json.dumps(body_for(name, rows[:1])).encode()
     log = open(work / f"{name}.log", "wb")
@@ -300,15 +309,12 @@ def measure(name, model, rows, truth, seconds, work):
         assert answer
         return found
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(process.pid, how)
+                process.wait(10)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                pass
         time.sleep(.5)
 
 
