@@ -34,7 +34,7 @@ def row_schema(s: Signature, profile: "dict | None" = None) -> dict:
     return {"type": "array", "prefixItems": [json_schema(f, profile) for f in s.inputs],
             "minItems": len(s.inputs), "maxItems": len(s.inputs)}
 
-# %% ../nbs/26_openapi.ipynb #e3886b14
+# %% ../nbs/26_openapi.ipynb #886bbbef
 def example_rows(m: LoadedModel, n: int = 1) -> list:
     "Kept example rows, or none where the author let none travel."
     return m.bundle.examples["rows"][:n]
@@ -68,13 +68,23 @@ _responses = {
 }
 
 
-def _post(summary, description, schema, example, answer):
+def _strings(*names):
+    return {"type": "object", "required": list(names), "properties": {n: {"type": "string"} for n in names}}
+
+
+_errors = {"Error": _problem, "V2Error": _strings("error"), "MlflowError": _strings("error_code", "message")}
+# the other protocols say 400 for all that a client did wrong, as their own servers do
+_errors_of = {"Error": {"400", "413", "415", "422"}, "V2Error": {"400", "413", "415"}, "MlflowError": {"400", "415"}}
+
+
+def _post(summary, description, schema, example, answer, error="Error"):
     def body(s, e=None):
         return {"content": {"application/json": {"schema": s, **({"example": e} if e is not None else {})}}}
-    refused = {"description": "", **body({"$ref": "#/components/schemas/Error"})}
+    refused = {"description": "", **body({"$ref": f"#/components/schemas/{error}"})}
     return {"summary": summary, "description": description, "requestBody": {"required": True, **body(schema, example)},
             "responses": {"200": {"description": "The answers, one a row.", **body(answer)},
-                          **{k: {**refused, "description": v} for k, v in _responses.items()}}}
+                          **{k: {**refused, "description": v} for k, v in _responses.items()
+                             if k in _errors_of[error]}}}
 
 
 def _get(summary, description, codes=("200",)):
@@ -111,7 +121,8 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
         )
     else: body, example = {"required": ["inputs"], "properties": {"inputs": rows}}, {"inputs": example_rows(m)}
     paths["/invocations"] = {"post": _post("Ask, as MLflow and SageMaker do", "Extra columns are ignored and counted.",
-        {"type": "object", **body}, example, {"type": "object", "properties": {"predictions": {"type": "array"}}})}
+        {"type": "object", **body}, example, {"type": "object", "properties": {"predictions": {"type": "array"}}},
+        "MlflowError")}
     for other in models:
         paths[f"/v2/models/{other.bundle.name}"] = {
             "get": _get("Inputs and outputs", "Open Inference Protocol: model metadata.")
@@ -123,6 +134,7 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
                 {"$ref": "#/components/schemas/V2Request"},
                 v2_example(other),
                 {"type": "object"},
+                "V2Error",
             )
         }
     paths["/livez"] = {"get": _get("Is it alive?", "The process answers.")}
@@ -142,7 +154,7 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
     about = f"{m.bundle.manifest['kind']}, {m.bundle.ref}."
     return {"openapi": "3.1.0", "info": {"title": m.bundle.manifest.get("title") or m.bundle.name, "version": version,
             "description": about + (" " + m.bundle.manifest["notes"] if m.bundle.manifest.get("notes") else "")},
-            "paths": paths, "components": {"schemas": {"Error": _problem, "V2Request": v2}}}
+            "paths": paths, "components": {"schemas": {**_errors, "V2Request": v2}}}
 
 
 def v2_example(m: LoadedModel) -> dict:
