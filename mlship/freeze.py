@@ -75,7 +75,7 @@ def origin(
     if module is not None and getattr(module, "__file__", None): return "local", Path(module.__file__)
     return "missing", None
 
-# %% ../nbs/05_freeze.ipynb #7e91e71c
+# %% ../nbs/05_freeze.ipynb #3faa3d45
 def _imports_of_code(code) -> set:
     "Modules that a code object imports, its inner functions included."
     found = {i.argval for i in dis.get_instructions(code) if i.opname == "IMPORT_NAME" and i.argval}
@@ -107,10 +107,8 @@ class _Pickler(cloudpickle.Pickler):
         if isinstance(obj, types.ModuleType):
             self.modules.add(obj.__name__)
         else:
-            self.modules.add(
-                getattr(obj if isinstance(obj, (type, types.FunctionType)) else type(obj), "__module__", None)
-                or "builtins"
-            )
+            home = getattr(obj if isinstance(obj, (type, types.FunctionType)) else type(obj), "__module__", None)
+            if isinstance(home, str): self.modules.add(home)    # classes made in C may have something else there
         if isinstance(obj, types.FunctionType) and how is not NotImplemented:
             self.modules |= _imports_of_code(obj.__code__)
         self.secrets += secrets_of(obj, by_value=how is not NotImplemented)
