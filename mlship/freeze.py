@@ -17,7 +17,7 @@ import cloudpickle
 from .core import CannotShip, sha256
 from .secrets import secret_value, secrets_of, secrets_of_source
 
-# %% ../nbs/05_freeze.ipynb #df25e790
+# %% ../nbs/05_freeze.ipynb #e621ef36
 @lru_cache(1)
 def packages() -> dict:
     "Top-level modules that are installed here -> the names of the distributions that brought them."
@@ -52,6 +52,13 @@ def _file_url_path(dist) -> "Path | None":
             if url.startswith("file:") and not url.endswith((".whl", ".gz", ".zip")) else None)
 
 
+def _package_of(file: Path) -> "str | None":
+    "The installed package that a file lies in: compiled modules may go by a name of their own (sklearn's `_loss`)."
+    for mark in ("site-packages", "dist-packages"):
+        if mark in file.parts and len(rest := file.parts[file.parts.index(mark) + 1:]) > 1: return rest[0]
+    return None
+
+
 def origin(
     top: str,  # a top-level module name
 ) -> tuple:  # (kind, detail): stdlib, main, ours, carried, installed [distributions], local path, missing
@@ -69,10 +76,13 @@ def origin(
             installed = at and any(p in Path(at).parts for p in ("site-packages", "dist-packages"))
             if installed and dists and not any(_file_url_path(importlib.metadata.distribution(d)) for d in dists):
                 return "installed", dists
+            if installed and not dists and (owner := _package_of(Path(at))) not in (None, top): return origin(owner)
             if at and at not in ("built-in", "frozen"): return "local", Path(at)
     if dists: return "installed", dists
     module = sys.modules.get(top)
-    if module is not None and getattr(module, "__file__", None): return "local", Path(module.__file__)
+    if module is not None and getattr(module, "__file__", None):
+        owner = _package_of(Path(module.__file__))
+        return origin(owner) if owner not in (None, top) else ("local", Path(module.__file__))
     return "missing", None
 
 # %% ../nbs/05_freeze.ipynb #3faa3d45
