@@ -75,7 +75,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #eab302d6
+# %% ../nbs/29_server.ipynb #d9d26981
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -92,6 +92,22 @@ def _all_ready(settings) -> "str | None":
 _parent = []   # the Granian that forked this process, as it was then
 
 
+def _wake_main():
+    "From now on a signal wakes the main thread, also when another thread gets it or it comes just before the wait."
+    if os.name == "nt": return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.signal(signal.SIGURG, lambda *_: None)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    def nudge():
+        while came := os.read(reading, 64):
+            if set(came) == {signal.SIGURG}: continue   # our own
+            for _ in range(5):
+                time.sleep(.1)
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGURG)
+    threading.Thread(target=nudge, daemon=True).start()
+
+
 def worker_app(settings_json: str):
     "The WSGI callable of one worker process."
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
@@ -99,6 +115,7 @@ def worker_app(settings_json: str):
     # different signals at once are both given to another thread now and then, and the main one sleeps on for 30 s
     if os.name != "nt": signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     else: signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    _wake_main()
     if _parent and _parent[0].interrupt_signal: os._exit(0)   # the stop came first, to the handler we were forked with
     settings = Settings(**json.loads(settings_json))
     try:
@@ -159,7 +176,7 @@ def _follow(service, settings, seconds=.5):
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/29_server.ipynb #2ac113f3
+# %% ../nbs/29_server.ipynb #ef853a28
 def serve(refs: "list[str]",           # refs or paths
           *, host: str = "127.0.0.1",  # loopback unless you say otherwise
           port: int = 8000,            # 0: any free one
@@ -192,6 +209,7 @@ def serve(refs: "list[str]",           # refs or paths
         settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, strict, reload, run)
         granian = _granian(settings)
         _parent[:] = [granian]
+        _wake_main()
         failure = []
         watcher = threading.Thread(
             target=_watch,
