@@ -1,6 +1,7 @@
 """What every test shares: a store, keys and settings of their own, gone afterwards."""
 import os
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -9,6 +10,8 @@ import pytest
 # before any test imports mlship: a developer's own home takes no part, and is not changed
 HOME = tempfile.mkdtemp(prefix="mlship-test-")
 os.environ["MLSHIP_HOME"] = HOME
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background: children would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 for name in ("MLSHIP_STORE", "IN_TEST"):
     os.environ.pop(name, None)
 
