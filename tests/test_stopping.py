@@ -52,7 +52,7 @@ def test_it_ends_at_once(same, how):
     # two signals in the instant in which Granian's worker installs its handlers can cost its 30 s: rare, not ours
     for wait in (.3, .3, .5, .5) if how in ("systemd", "twice") else (0, 0, .3, .3):
         process = started()
-        assert process.stdout.readline().startswith("http://")
+        assert process.stdout.readline().startswith("http://"), process.communicate()[1]
         time.sleep(wait)
         said = time.monotonic()
         HOW[how](process)
