@@ -75,7 +75,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #d9d26981
+# %% ../nbs/29_server.ipynb #1cead0f5
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -90,6 +90,16 @@ def _all_ready(settings) -> "str | None":
 
 
 _parent = []   # the Granian that forked this process, as it was then
+
+
+def _once(handler):
+    "A signal handler that acts on the first signal alone: Granian's, called inside itself, waits for itself."
+    seen = []
+    def first(*args):
+        if not seen:
+            seen.append(args)
+            handler(*args)
+    return first
 
 
 def _wake_main():
@@ -116,6 +126,9 @@ def worker_app(settings_json: str):
     if os.name != "nt": signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     else: signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     _wake_main()
+    from granian import _signals   # the only way in: the handlers are installed when this function has returned
+    if install := getattr(_signals, "set_main_signals", None):
+        _signals.set_main_signals = lambda handler, *rest: install(_once(handler), *rest)
     if _parent and _parent[0].interrupt_signal: os._exit(0)   # the stop came first, to the handler we were forked with
     settings = Settings(**json.loads(settings_json))
     try:
@@ -176,7 +189,7 @@ def _follow(service, settings, seconds=.5):
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/29_server.ipynb #ef853a28
+# %% ../nbs/29_server.ipynb #bc862c9b
 def serve(refs: "list[str]",           # refs or paths
           *, host: str = "127.0.0.1",  # loopback unless you say otherwise
           port: int = 8000,            # 0: any free one
@@ -208,6 +221,7 @@ def serve(refs: "list[str]",           # refs or paths
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = run
         settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, strict, reload, run)
         granian = _granian(settings)
+        granian.signal_handler_interrupt = _once(granian.signal_handler_interrupt)
         _parent[:] = [granian]
         _wake_main()
         failure = []
