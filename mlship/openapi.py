@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['json_schema', 'row_schema', 'example_rows', 'openapi', 'v2_example']
 
-# %% ../nbs/26_openapi.ipynb #b14a12c8
+# %% ../nbs/26_openapi.ipynb #8e7198be
 from .bundle import LoadedModel
 from .schema import Field, Signature
+from .tables import CSV, PARQUET, READERS
 from .v2 import v2_type
 
 # %% ../nbs/26_openapi.ipynb #32a345a3
@@ -34,7 +35,7 @@ def row_schema(s: Signature, profile: "dict | None" = None) -> dict:
     return {"type": "array", "prefixItems": [json_schema(f, profile) for f in s.inputs],
             "minItems": len(s.inputs), "maxItems": len(s.inputs)}
 
-# %% ../nbs/26_openapi.ipynb #886bbbef
+# %% ../nbs/26_openapi.ipynb #08c479ec
 def example_rows(m: LoadedModel, n: int = 1) -> list:
     "Kept example rows, or none where the author let none travel."
     return m.bundle.examples["rows"][:n]
@@ -62,6 +63,7 @@ _problem = {
 }
 _responses = {
     "400": "The body cannot be read.",
+    "406": "The answers do not fit into the format that was asked for.",
     "413": "The body is too large.",
     "415": "The content type is not read here.",
     "422": "It can be read, but a field is wrong; all problems are listed.",
@@ -74,15 +76,21 @@ def _strings(*names):
 
 _errors = {"Error": _problem, "V2Error": _strings("error"), "MlflowError": _strings("error_code", "message")}
 # the other protocols say 400 for all that a client did wrong, as their own servers do
-_errors_of = {"Error": {"400", "413", "415", "422"}, "V2Error": {"400", "413", "415"}, "MlflowError": {"400", "415"}}
+_errors_of = {
+    "Error": {"400", "406", "413", "415", "422"},
+    "V2Error": {"400", "413", "415"},
+    "MlflowError": {"400", "415"},
+}
 
 
-def _post(summary, description, schema, example, answer, error="Error"):
-    def body(s, e=None):
-        return {"content": {"application/json": {"schema": s, **({"example": e} if e is not None else {})}}}
+def _post(summary, description, schema, example, answer, error="Error", takes=(), gives=()):
+    def body(s, e=None, others=()):
+        binary = {k: {"schema": {"type": "string"} if k.startswith("text/") else {}} for k in others}
+        return {"content": {"application/json": {"schema": s, **({"example": e} if e is not None else {})}, **binary}}
     refused = {"description": "", **body({"$ref": f"#/components/schemas/{error}"})}
-    return {"summary": summary, "description": description, "requestBody": {"required": True, **body(schema, example)},
-            "responses": {"200": {"description": "The answers, one a row.", **body(answer)},
+    return {"summary": summary, "description": description,
+            "requestBody": {"required": True, **body(schema, example, takes)},
+            "responses": {"200": {"description": "The answers, one a row.", **body(answer, others=gives)},
                           **{k: {**refused, "description": v} for k, v in _responses.items()
                              if k in _errors_of[error]}}}
 
@@ -109,7 +117,11 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
                 "properties": {"inputs": {"type": "array", "items": row}}}
         if m.has_proba: body["properties"]["proba"] = {"type": "boolean"}
         said = "Rows in, answers out." + (' With "proba": true also probabilities.' if m.has_proba else "")
-        return _post(f"Ask {m.bundle.name}", said, body, {"inputs": example_rows(m)}, answers_of(m))
+        said += (
+            " Rows also come as CSV, Parquet, Arrow or .npy, and the answer as `Accept` says; gzip and zstd both ways."
+        )
+        return _post(f"Ask {m.bundle.name}", said, body, {"inputs": example_rows(m)}, answers_of(m), takes=READERS,
+                     gives=READERS)
     paths["/predict"] = {"post": native(m)}
     for other in models: paths[f"/models/{other.bundle.name}/predict"] = {"post": native(other)}
     rows = {"type": "array", "items": row_schema(s, m.bundle.profile)}
@@ -122,7 +134,7 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
     else: body, example = {"required": ["inputs"], "properties": {"inputs": rows}}, {"inputs": example_rows(m)}
     paths["/invocations"] = {"post": _post("Ask, as MLflow and SageMaker do", "Extra columns are ignored and counted.",
         {"type": "object", **body}, example, {"type": "object", "properties": {"predictions": {"type": "array"}}},
-        "MlflowError")}
+        "MlflowError", takes=(CSV, PARQUET))}
     for other in models:
         paths[f"/v2/models/{other.bundle.name}"] = {
             "get": _get("Inputs and outputs", "Open Inference Protocol: model metadata.")

@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['Parquet']
 
-# %% ../nbs/30_parquet.ipynb #a9d673fd
+# %% ../nbs/30_parquet.ipynb #5c8cc0e7
 import json
-import numpy as np
+from .arrow import arrow_array, arrow_type, arrow_values
 from .cells import BATCH_BYTES, BATCH_ROWS, Chunk, gather, plan
 from .core import BadInput, UsageError, need
-from .outputs import to_list
 
-# %% ../nbs/30_parquet.ipynb #e236b1d1
+# %% ../nbs/30_parquet.ipynb #eecdb432
 class Parquet:
     "Parquet through pyarrow, in batches."
     bad_ending, resumes = ".bad.jsonl", False
@@ -49,7 +48,7 @@ class Parquet:
             except (self.pa.ArrowException, OSError) as e: self._unreadable(e)
             if batch is None: return
             values = gather(
-                self.signature, self.plan, lambda field, j: self._values(field, batch.column(j)), batch.num_rows
+                self.signature, self.plan, lambda field, j: arrow_values(field, batch.column(j)), batch.num_rows
             )
             lines = list(range(done + 1, done + batch.num_rows + 1))
             done += batch.num_rows
@@ -58,50 +57,21 @@ class Parquet:
                 lines, batch, values, [], tuple(None if j is None else self.names[j] for j in self.plan.columns)
             )
 
-    def _values(self, field, column):
-        types = self.pa.types
-        if types.is_dictionary(column.type): column = column.dictionary_decode()
-        if types.is_floating(column.type) or (types.is_integer(column.type) and not column.null_count):
-            return column.to_numpy(zero_copy_only=False)
-        values = column.to_pylist()
-        return (
-            [v if v is None else float(v) for v in values]
-            if types.is_decimal(column.type) and field.is_float
-            else values
-        )
-
     def begin(self, out, columns: dict):
         "The schema, with the answers; a list's type is that of the first ones."
-        fields = [self.pa.field(name, self._type(c)) for name, c in columns.items()]
+        fields = [self.pa.field(name, arrow_type(c)) for name, c in columns.items()]
         self.out_schema = self.pa.schema([*self.schema, *fields], metadata=self.schema.metadata)
         self.writer = self.pq.ParquetWriter(out, self.out_schema)
 
-    def _type(self, c):
-        if isinstance(c, np.ndarray) and c.ndim == 1: return self.pa.from_numpy_dtype(c.dtype)
-        try: found = self.pa.array(to_list(c)).type
-        except self.pa.ArrowException: return self.pa.string()
-        return self.pa.string() if self.pa.types.is_null(found) else found
-
     def write(self, out, batch, columns: dict):
         "Rows as they came, with columns for the answers."
-        try: new = [self._array(c, self.out_schema.field(name).type) for name, c in columns.items()]
+        try: new = [arrow_array(c, self.out_schema.field(name).type) for name, c in columns.items()]
         except (self.pa.ArrowException, OverflowError) as e:
             raise UsageError(
                 f"the model's answers are not of one type, which Parquet needs: {e}",
                 fix="convert the file to .jsonl, or .csv",
             ) from None
         self.writer.write_batch(self.pa.RecordBatch.from_arrays([*batch.columns, *new], schema=self.out_schema))
-
-    def _array(self, c, type):
-        if isinstance(c, np.ndarray) and c.ndim == 1: return self.pa.array(c, type=type)
-        texts = self.pa.types.is_string(type)
-        return self.pa.array(
-            [
-                json.dumps(v, ensure_ascii=False) if texts and v is not None and not isinstance(v, str) else v
-                for v in to_list(c)
-            ],
-            type=type,
-        )
 
     def finish(self, out): self.writer.close()
 

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['log', 'Prediction', 'Service', 'native', 'invocations', 'v1_predict', 'handle']
 
-# %% ../nbs/25_protocols.ipynb #831f37ec
+# %% ../nbs/25_protocols.ipynb #aa1db143
 import logging, re, time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import numpy as np
 from .bundle import LoadedModel
 from .core import CannotShip, MlshipError, ModelFailed, NotFound, UsageError
+from .encoding import SMALLEST, compress, decompress, wanted_encoding
 from .inputs import decode_rows
 from mlship.message import (
     BadRequest,
@@ -20,16 +21,18 @@ from mlship.message import (
     WrongMethod,
     dumps,
     error_response,
+    media_type,
     parse_json,
     request_id_of,
 )
 from .monitor import CONTENT_TYPE as METRICS_TYPE, Metrics
 from .outputs import answers
 from .profile import outside, refuse_outside
+from .tables import CSV, JSON, PARQUET, READERS, accepted, read_table, write_table
 from .v2 import v2_infer, v2_metadata
 from .values import Problem, refuse, show
 
-# %% ../nbs/25_protocols.ipynb #f970e88c
+# %% ../nbs/25_protocols.ipynb #533d7a17
 log = logging.getLogger("mlship")
 
 
@@ -45,10 +48,17 @@ class Service:
     "Loaded models and how to ask them; one per process."
     def __init__(self, models: "list[LoadedModel]",   # the first one answers /predict and /invocations
                  *, strict: bool = False,             # refuse values that training never had
-                 max_body: int = 64 * 2**20,          # bytes
+                 max_body: int = 64 * 2**20,          # bytes, also once decompressed
+                 max_rows: int = 1_000_000,           # in one request
                  ready=lambda: None):                 # None, or the reason why not yet
         self.models = {m.bundle.name: m for m in models}
-        self.default, self.strict, self.max_body, self.ready = models[0], strict, max_body, ready
+        self.default, self.strict, self.max_body, self.max_rows, self.ready = (
+            models[0],
+            strict,
+            max_body,
+            max_rows,
+            ready,
+        )
         self.metrics = Metrics()
         for m in models:
             self.metrics.info.labels(m.bundle.name, str(m.bundle.version), m.bundle.manifest["kind"]).set(1)
@@ -86,17 +96,30 @@ class Service:
             return Prediction(answers(values, batch.n), answers(p, batch.n) if proba else None, batch.n)
         except CannotShip as e: raise ModelFailed(f"the model's answer cannot be sent: {e.message}") from e
 
-# %% ../nbs/25_protocols.ipynb #844c1601
+# %% ../nbs/25_protocols.ipynb #0dab9b15
 def _flag(value, name):
     if value in (True, "1", "true", "yes", ""): return True
     if value in (False, None, "0", "false", "no"): return False
     raise BadRequest(f"{name} is {show(value)}", fix=f"{name} is true or false")
 
 
-def native(service: Service, model: LoadedModel, request: Request) -> dict:
+def native(service: Service, model: LoadedModel, request: Request) -> "dict | Response":
     "POST /predict."
-    data = parse_json(request)
-    proba, signature, prefix = _flag(request.query.get("proba"), "proba"), model.signature, "inputs"
+    proba, kind = _flag(request.query.get("proba"), "proba"), media_type(request)
+    if kind in READERS: batch = read_table(model.signature, kind, request.body, service.max_rows)
+    else: batch, proba = _native_json(model.signature, parse_json(request), proba)
+    if proba and not model.has_proba:
+        raise UsageError(f"{model.bundle.name} has no probabilities", fix="ask without proba")
+    p, classes = service.predict(model, batch, proba), model.signature.classes
+    if (kind := accepted(request.headers.get("accept"))) != JSON:
+        return Response(200, write_table(kind, p.values, p.probabilities, classes), kind, {"Vary": "Accept"})
+    out = {"predictions": p.values, "model": model.bundle.name, "version": model.bundle.version}
+    if proba: out |= {"probabilities": p.probabilities, "classes": list(classes)}
+    return out
+
+
+def _native_json(signature, data, proba):
+    "(batch, proba) of a JSON body."
     if isinstance(data, dict) and ("inputs" in data
                                    and not (signature.by_name and any(f.name == "inputs" for f in signature.inputs)
                                             and not isinstance(data["inputs"], list))):
@@ -107,21 +130,21 @@ def native(service: Service, model: LoadedModel, request: Request) -> dict:
         data = data["inputs"]
     elif isinstance(data, dict): data = [data]
     if isinstance(data, dict): data = [data]
-    if proba and not model.has_proba:
-        raise UsageError(f"{model.bundle.name} has no probabilities", fix="ask without proba")
-    batch = decode_rows(signature, data, prefix=prefix)
-    p = service.predict(model, batch, proba)
-    out = {"predictions": p.values, "model": model.bundle.name, "version": model.bundle.version}
-    if proba: out |= {"probabilities": p.probabilities, "classes": list(signature.classes)}
-    return out
+    return decode_rows(signature, data, prefix="inputs"), proba
 
-# %% ../nbs/25_protocols.ipynb #e68f92b0
+# %% ../nbs/25_protocols.ipynb #2e4898d7
 _mlflow_keys = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
 def invocations(service: Service, model: LoadedModel, request: Request) -> dict:
     "POST /invocations."
-    data, s = parse_json(request), model.signature
+    s, kind = model.signature, media_type(request)
+    if kind in (CSV, PARQUET): batch = read_table(s, kind, request.body, service.max_rows, extra="ignore")
+    else: batch = _mlflow_json(s, parse_json(request))
+    return {"predictions": service.predict(model, batch, False).values}
+
+
+def _mlflow_json(s, data):
     given = [k for k in _mlflow_keys if isinstance(data, dict) and k in data]
     if len(given) != 1:
         raise BadRequest(f"the body must have exactly one of {', '.join(_mlflow_keys)}"
@@ -137,8 +160,7 @@ def invocations(service: Service, model: LoadedModel, request: Request) -> dict:
                              fix='{"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2]]}}')
         value = _split_rows(s, value.get("columns"), value["data"])
     elif isinstance(value, dict): value = _columns_as_rows(s, value, key)
-    p = service.predict(model, decode_rows(s, value, prefix=key, extra="ignore"), False)
-    return {"predictions": p.values}
+    return decode_rows(s, value, prefix=key, extra="ignore")
 
 
 def _split_rows(s, columns, rows):
@@ -174,7 +196,7 @@ def v1_predict(service: Service, model: LoadedModel, request: Request) -> dict:
                 model, decode_rows(model.signature, data["instances"], prefix="instances"), False
             ).values}
 
-# %% ../nbs/25_protocols.ipynb #92692664
+# %% ../nbs/25_protocols.ipynb #2df98b0d
 _model_routes = (
     (re.compile(r"/models/(?P<name>[^/]+)/predict"), "native", native, "POST"),
     (re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer"), "v2", v2_infer, "POST"),
@@ -214,8 +236,19 @@ _plain_routes = {
         "native",
         lambda s: Response(
             200,
-            dumps({"models": [{"name": m.bundle.name, "version": m.bundle.version, "kind": m.bundle.manifest["kind"],
-                               "signature": m.signature.to_dict()} for m in s.models.values()]}),
+            dumps(
+                {
+                    "models": [
+                        {
+                            "name": m.bundle.name,
+                            "version": m.bundle.version,
+                            "kind": m.bundle.manifest["kind"],
+                            "signature": m.signature.to_dict(),
+                        }
+                        for m in s.models.values()
+                    ]
+                }
+            ),
         ),
     ),
     "/ping": ("mlflow", lambda s: Response(200 if s.ready() is None else 503, b"\n")),
@@ -223,11 +256,15 @@ _plain_routes = {
     "/version": ("mlflow", lambda s: Response(200, _version().encode(), "text/plain; charset=utf-8")),
     "/v2": (
         "v2",
-        lambda s: Response(200, dumps({"name": "mlship", "version": _version(), "extensions": ["model_repository"]})),
+        lambda s: Response(
+            200,
+            dumps({"name": "mlship", "version": _version(), "extensions": ["model_repository", "binary_tensor_data"]}),
+        ),
     ),
     "/v2/health/live": ("v2", lambda s: Response(200, b'{"live":true}')),
     "/v2/health/ready": (
-        "v2", lambda s: Response(200 if s.ready() is None else 503, dumps({"live": True, "ready": s.ready() is None}))
+        "v2",
+        lambda s: Response(200 if s.ready() is None else 503, dumps({"live": True, "ready": s.ready() is None})),
     ),
     "/v2/models": ("v2", lambda s: Response(200, dumps({"models": list(s.models)}))),
 }
@@ -252,7 +289,10 @@ def handle(service: Service, request: Request) -> "Response | None":
         if name is None: response = action(service)
         else:
             model = service.find(name, version)
-            response = Response(200, dumps(action(service, model, request)))
+            if encoding := request.headers.get("content-encoding"):
+                request = replace(request, body=decompress(request.body, encoding, service.max_body))
+            out = action(service, model, request)
+            response = out if type(out) is Response else Response(200, dumps(out))
     except MlshipError as e:
         if e.http_status >= 500: log.error("request %s: %s", request_id, e.message, exc_info=e.__cause__ or e)
         response = error_response(e, protocol, request_id)
@@ -267,9 +307,11 @@ def handle(service: Service, request: Request) -> "Response | None":
         labels = (model.bundle.name, str(model.bundle.version), protocol)
         service.metrics.of("requests", *labels, str(response.status)).inc()
         service.metrics.of("seconds", *labels).observe(time.perf_counter() - started)
-    return Response(
-        response.status, response.body, response.content_type, {**response.headers, "X-Request-Id": request_id}
-    )
+    body, headers = response.body, {**response.headers, "X-Request-Id": request_id}
+    if len(body) >= SMALLEST and (encoding := wanted_encoding(request.headers.get("accept-encoding") or "")):
+        body, headers["Content-Encoding"] = compress(body, encoding), encoding
+        headers["Vary"] = "Accept, Accept-Encoding" if "Vary" in headers else "Accept-Encoding"
+    return Response(response.status, body, response.content_type, headers)
 
 
 def _route(service, path):

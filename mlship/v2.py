@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['v2_type', 'v2_infer', 'v2_metadata']
 
-# %% ../nbs/24_v2.ipynb #236f3d93
-import math
+# %% ../nbs/24_v2.ipynb #de49e70f
+import math, struct
 import numpy as np
 from .bundle import LoadedModel
 from .inputs import ABSENT, decode_columns, decode_rows
-from .message import BadRequest, Request, dumps, parse_json
+from .message import BadRequest, Request, Response, dumps, loads, parse_json
 from .outputs import to_list
 from .schema import Field, Signature
 from .values import Problem, check_column, refuse, show, to_array
 
-# %% ../nbs/24_v2.ipynb #3b9a5de4
+# %% ../nbs/24_v2.ipynb #568e3c4c
 _v2_types = {"BOOL": "bool", **{f"{s}INT{b}": f"{s.lower()}int{b}" for s in ("", "U") for b in (8, 16, 32, 64)},
              "FP16": "float16", "FP32": "float32", "FP64": "float64"}
 _v2_names = {v: k for k, v in _v2_types.items()}
@@ -36,7 +36,7 @@ def _flat(data, depth=0):
     return data
 
 
-def _tensor(t, where) -> tuple:
+def _tensor(t, where, binary=None) -> tuple:
     "(values, shape) of one V2 input; values as an array where numeric."
     if not isinstance(t, dict) or not isinstance(t.get("name"), str):
         raise BadRequest(f"{where} must be an object with a name",
@@ -48,6 +48,8 @@ def _tensor(t, where) -> tuple:
         )
     if kind != "BYTES" and kind not in _v2_types:
         raise BadRequest(f"{name}: datatype {show(kind)} is not known", fix=f"one of {', '.join(_v2_types)}, BYTES")
+    if binary is not None and (size := _parameters(t).get("binary_data_size")) is not None:
+        return _from_binary(name, kind, math.prod(shape), binary.take(name, size)), shape
     if "data" not in t: raise BadRequest(f"{name}: there is no data", fix='"data": [...]')
     data = _flat(t["data"])
     if len(data) != math.prod(shape):
@@ -64,16 +66,18 @@ def _tensor(t, where) -> tuple:
     return to_array(f, values), shape
 
 
-def _v2_batch(s: Signature, tensors):
+def _v2_batch(s: Signature, tensors, binary=None):
     if not isinstance(tensors, list) or not tensors:
         raise BadRequest("inputs must be a list of tensors",
                          fix='{"inputs": [{"name": ..., "shape": ..., "datatype": ..., "data": ...}]}')
     read = {}
     for i, t in enumerate(tensors):
-        values = _tensor(t, f"inputs[{i}]")
+        values = _tensor(t, f"inputs[{i}]", binary)
         if t["name"] in read:
             raise BadRequest(f"the input {t['name']!r} is there twice", fix="one tensor for each input")
         read[t["name"]] = values
+    if binary is not None and binary.left:
+        raise BadRequest(f"{binary.left} bytes are left over behind the tensors", fix="make the sizes fit")
     names = [f.name for f in s.inputs]
     if len(names) == 1 and not s.by_name and len(read) == 1:
         read = {names[0]: next(iter(read.values()))}  # one tensor: any name will do
@@ -112,28 +116,102 @@ def _v2_output(name, values, n, like: Field) -> dict:
     return {"name": name, "shape": [n], "datatype": "BYTES",
             "data": [v if isinstance(v, str) or v is None else dumps(v).decode() for v in to_list(values)]}
 
+# %% ../nbs/24_v2.ipynb #c821ff76
+class _Binary:
+    "The part of a body behind its JSON."
+    def __init__(self, body, start): self.data, self.at = memoryview(body), start
+    @property
+    def left(self): return len(self.data) - self.at
 
-def v2_infer(service, model: LoadedModel, request: Request) -> dict:
+    def take(self, name, size):
+        if type(size) is not int or not 0 <= size <= self.left:
+            raise BadRequest(f"{name}: binary_data_size is {show(size)}, and {self.left} bytes are there",
+                             fix="make the sizes fit")
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+
+def _parameters(of): return p if isinstance(p := of.get("parameters"), dict) else {}
+
+
+def _from_binary(name, kind, n, raw):
+    "The values of one tensor."
+    if kind == "BYTES": return _texts(name, n, raw)
+    dtype = np.dtype(_v2_types[kind]).newbyteorder("<")
+    if len(raw) != n * dtype.itemsize:
+        raise BadRequest(f"{name}: {n} values of {kind} are {n * dtype.itemsize} bytes, but there are {len(raw)}",
+                         fix="make shape and data fit")
+    if kind != "BOOL": return np.frombuffer(raw, dtype).astype(dtype.newbyteorder("="))   # a copy, that may be written
+    bits = np.frombuffer(raw, np.uint8)
+    if bits.size and bits.max() > 1: raise BadRequest(f"{name}: a BOOL is the byte 0 or 1", fix="or send it as UINT8")
+    return bits.astype(bool)
+
+
+def _texts(name, n, raw):
+    out, at = [], 0
+    try:
+        while at < len(raw):
+            size, = struct.unpack_from("<I", raw, at)
+            if at + 4 + size > len(raw): raise struct.error
+            out.append(str(raw[at + 4 : at + 4 + size], "utf-8"))
+            at += 4 + size
+    except struct.error:
+        raise BadRequest(
+            f"{name}: the texts end too early", fix="before each text stand 4 bytes with its length"
+        ) from None
+    except UnicodeDecodeError: raise BadRequest(f"{name}: text {len(out)} is not UTF-8", fix="send UTF-8") from None
+    if len(out) != n:
+        raise BadRequest(f"{name}: the shape means {n} texts, but there are {len(out)}", fix="make shape and data fit")
+    return out
+
+
+def _to_binary(data, kind):
+    if kind != "BYTES":
+        a = np.asarray(data, dtype=_v2_types[kind])
+        return a.astype(a.dtype.newbyteorder("<")).tobytes()
+    texts = [(v or "").encode(errors="replace") for v in data]
+    return b"".join([struct.pack("<I", len(t)) + t for t in texts])
+
+# %% ../nbs/24_v2.ipynb #181bc590
+def _wanted(data, known):
+    "(output name, as binary?) for each output that a request asks for."
+    by_default = _parameters(data).get("binary_data_output") is True
+    asked = data.get("outputs")
+    if not asked: return [(n, by_default) for n in known]
+    if not isinstance(asked, list) or any(not isinstance(o, dict) or not isinstance(o.get("name"), str) for o in asked):
+        raise BadRequest("outputs must be a list of objects with a name", fix='"outputs": [{"name": "predict"}]')
+    if unknown := [o["name"] for o in asked if o["name"] not in known]:
+        raise BadRequest(f"there is no output {unknown[0]!r}", fix=f"outputs: {', '.join(known)}")
+    return [(o["name"], _parameters(o).get("binary_data", by_default) is True) for o in asked]
+
+
+def v2_infer(service, model: LoadedModel, request: Request) -> "dict | Response":
     "POST /v2/models/{m}/infer."
-    data, s = parse_json(request), model.signature
+    length, s, binary = request.headers.get("inference-header-content-length"), model.signature, None
+    if length is None: data = parse_json(request)
+    elif not length.isdigit() or int(length) > len(request.body):
+        raise BadRequest(f"inference-header-content-length is {length!r}, and the body has {len(request.body)} bytes",
+                         fix="it is the length of the JSON, in bytes")
+    else: data, binary = loads(request.body[: int(length)]), _Binary(request.body, int(length))
     if not isinstance(data, dict): raise BadRequest("the body must be an object", fix='{"inputs": [...]}')
     if "id" in data and not isinstance(data["id"], str): raise BadRequest("id must be text", fix='"id": "42"')
-    known, wanted = [f.name for f in s.outputs], None
-    if data.get("outputs"):
-        if not isinstance(data["outputs"], list) or any(
-            not isinstance(o, dict) or not isinstance(o.get("name"), str) for o in data["outputs"]
-        ):
-            raise BadRequest("outputs must be a list of objects with a name", fix='"outputs": [{"name": "predict"}]')
-        wanted = [o["name"] for o in data["outputs"]]
-        if unknown := [w for w in wanted if w not in known]:
-            raise BadRequest(f"there is no output {unknown[0]!r}", fix=f"outputs: {', '.join(known)}")
-    batch = _v2_batch(s, data.get("inputs"))
-    p = service.predict(model, batch, "probabilities" in (wanted or known))
-    outputs = {f.name: _v2_output(f.name, p.values if f.name == "predict" else p.probabilities, p.rows, f)
-               for f in s.outputs if f.name in (wanted or known)}
-    out = {"model_name": model.bundle.name, "model_version": str(model.bundle.version),
-           "outputs": [outputs[n] for n in (wanted or known)]}
-    return {**out, "id": data["id"]} if "id" in data else out
+    fields = {f.name: f for f in s.outputs}
+    wanted = _wanted(data, list(fields))
+    batch = _v2_batch(s, data.get("inputs"), binary)
+    p = service.predict(model, batch, any(n == "probabilities" for n, _ in wanted))
+    tail, outputs = b"", []
+    for name, as_binary in wanted:
+        out = _v2_output(name, p.values if name == "predict" else p.probabilities, p.rows, fields[name])
+        if as_binary:
+            raw = _to_binary(out.pop("data"), out["datatype"])
+            out["parameters"] = {"binary_data_size": len(raw)}
+            tail += raw
+        outputs.append(out)
+    out = {"model_name": model.bundle.name, "model_version": str(model.bundle.version), "outputs": outputs}
+    if "id" in data: out["id"] = data["id"]
+    if not any(b for _, b in wanted): return out
+    head = dumps(out)
+    return Response(200, head + tail, "application/octet-stream", {"Inference-Header-Content-Length": str(len(head))})
 
 
 def v2_metadata(model: LoadedModel) -> dict:

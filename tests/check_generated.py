@@ -102,7 +102,8 @@ def constraints():
         out = Path(tmp) / "constraints.txt"
         uv = shutil.which("uv") or sys.exit("This needs uv: pip install uv")
         subprocess.run([uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--no-annotate",
-                        "--no-header", "--extra", "all", "--extra", "dev", "setup.py", "-o", str(out)],
+                        "--no-header", "--refresh-package", "mlship-jupyter",   # uv looks at setup.py, not settings.ini
+                        "--extra", "all", "--extra", "dev", "setup.py", "-o", str(out)],
                        cwd=ROOT, check=True)
         lines = out.read_text(encoding="utf-8").splitlines()
     # browsers' Python is no place for tests, and no address of a package index goes into the repository

@@ -221,9 +221,15 @@ def test_expect_100_continue(port):
         assert b'"predictions":[6.0]' in read(s)
 
 
-def test_a_compressed_body_is_refused_and_not_guessed(port):
-    said = talk(port, request(gzip.compress(GOOD), head=b"content-encoding: gzip\r\n"))
-    assert int(said.split(b" ")[1]) in (400, 415)
+def test_a_compressed_body_is_read_when_it_says_so_and_not_guessed(port):
+    assert answer(port, request(gzip.compress(GOOD), head=b"content-encoding: gzip\r\n"))[1]["predictions"] == [6.0]
+    assert answer(port, request(gzip.compress(GOOD)))[0] == 400
+    assert answer(port, request(GOOD, head=b"content-encoding: gzip\r\n"))[0] == 400
+    assert answer(port, request(GOOD, head=b"content-encoding: br\r\n"))[0] == 415
+    rows = b"[1, 2, 3], " * 9_000
+    said = talk(port, request(b'{"inputs": [' + rows + b"[1, 2, 3]]}", head=b"accept-encoding: gzip\r\n"))
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert b"content-encoding: gzip" in head.lower() and len(json.loads(gzip.decompress(body))["predictions"]) == 9_001
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"TRACE", b"BREW"])
