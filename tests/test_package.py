@@ -89,7 +89,7 @@ def test_the_name_is_said_once():
 def test_constraints_cover_what_tests_install():
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pinned = {line.split("==")[0] for line in text.splitlines() if "==" in line and not line.startswith("#")}
-    wanted = {re.split(r"[\s<>=!~;\[]", line)[0].lower().replace("_", "-") for key in CFG
+    wanted = {re.sub(r"[-_.]+", "-", re.split(r"[\s<>=!~;\[]", line)[0].lower()) for key in CFG
               if key == "requirements" or key.startswith("extra_") for line in CFG[key].splitlines() if line.strip()}
     assert wanted <= pinned, f"not in constraints.txt: {sorted(wanted - pinned)}. Run: make constraints"
     assert not re.search(r"://| @ |^-", text, re.M)
