@@ -131,7 +131,7 @@ def _ordinal(step):
 
 _column_steps = {"onehot": _onehot, "ordinal": _ordinal}
 
-# %% ../nbs/07_plan.ipynb #70e558eb
+# %% ../nbs/07_plan.ipynb #fa1b79b4
 def expit(x):
     "1 / (1 + exp(-x)) without overflow."
     e = np.exp(-np.abs(x))
@@ -166,13 +166,16 @@ def _trees(a, data: bytes):
     session, values, start, per_tree = _session(data), a["values"], a["start"], a["single"]
     groups = a.get("groups")        # which output column each tree adds to (boosting with several classes)
     divide, outputs = a["divide"], a["outputs"]
-    run_session = session.run
+    run_session, by_output = session.run, np.ascontiguousarray(values.T)
     def walk(M):
         if per_tree:
             M = M.astype(np.float32).astype(np.float64)
             if np.isinf(M).any(): raise Declined
         leaves = run_session(None, {"X": np.ascontiguousarray(M)})[0].astype(np.intp)
-        if groups is None: total = values[leaves].sum(axis=1)             # (rows, trees, outputs) added tree by tree
+        if groups is None and len(M) < 64: total = values.take(leaves, axis=0).sum(axis=1)   # (rows, trees, outputs)
+        elif groups is None:    # the same, tree by tree, ten times as fast: long rows of memory
+            by_tree = np.ascontiguousarray(leaves.T)
+            total = np.stack([v.take(by_tree).sum(axis=0) for v in by_output], axis=1)
         else:
             v = values[leaves][:, :, 0]
             total = np.column_stack([v[:, groups == k].T.sum(axis=0) for k in range(outputs)])

@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['MAX_CATEGORIES', 'field_profile', 'make_profile', 'outside', 'refuse_outside', 'draw_rows']
 
-# %% ../nbs/20_profile.ipynb #59ba88d5
+# %% ../nbs/20_profile.ipynb #501a4e80
 import math
-from functools import lru_cache
 import numpy as np
 from .inputs import ABSENT, Batch
 from .schema import Field, Signature, is_missing
@@ -79,7 +78,7 @@ def make_profile(signature: Signature, batch: Batch) -> dict:
                 f.name: field_profile(f, batch.columns[f.name]) for f in signature.inputs if f.name in batch.columns
             }}
 
-# %% ../nbs/20_profile.ipynb #e527d05b
+# %% ../nbs/20_profile.ipynb #653001f6
 def outside(profile: dict, signature: Signature, batch: Batch) -> "dict[str, int]":
     "How many values of each field lie outside what training saw (fields with none are left out)."
     found = {}
@@ -89,8 +88,13 @@ def outside(profile: dict, signature: Signature, batch: Batch) -> "dict[str, int
     return found
 
 
-@lru_cache(256)
-def _limits(low: tuple, high: tuple): return np.array(low), np.array(high)   # once, not for every request
+_limits = {}   # id of a field's profile -> (that profile, its limits as arrays): once, not for every request
+
+
+def _limits_of(p):
+    found = _limits.get(id(p))
+    if found is None or found[0] is not p: found = _limits[id(p)] = p, np.array(p["min"]), np.array(p["max"])
+    return found[1:]
 
 
 def _outside_mask(p, field, values):
@@ -100,9 +104,7 @@ def _outside_mask(p, field, values):
     if "min" in p and field.is_number:
         if isinstance(values, np.ndarray): a = values
         else: a = np.array([math.nan if v is ABSENT or is_missing(v) else v for v in values], dtype="float64")
-        low, high = p["min"], p["max"]
-        if isinstance(low, list):
-            low, high = _limits(tuple(low), tuple(high))
+        low, high = _limits_of(p) if isinstance(p["min"], list) else (p["min"], p["max"])
         return (a < low) | (a > high)     # comparisons with NaN are false, quietly
     return None
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Settings', 'PortTaken', 'check_port', 'worker_app', 'serve']
 
-# %% ../nbs/29_server.ipynb #4b6ee26d
-import contextlib, errno, json, logging, os, signal, socket, tempfile, threading, time
+# %% ../nbs/29_server.ipynb #e48c25e6
+import contextlib, errno, gc, json, logging, os, signal, socket, tempfile, threading, time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -75,7 +75,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #1cead0f5
+# %% ../nbs/29_server.ipynb #f02b73a6
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -149,6 +149,8 @@ def worker_app(settings_json: str):
         reason = str(e) if isinstance(e, MlshipError) else f"{type(e).__name__}: {e}"
         (Path(settings.run_folder)/f"failed-{os.getpid()}").write_text(reason, encoding="utf-8")
         raise SystemExit(1) from None
+    gc.collect()
+    gc.freeze()   # what is loaded stays: no request pays for a look through all of it
     threading.Thread(target=_follow, args=(app.extensions["mlship"], settings), daemon=True).start()
     (Path(settings.run_folder)/f"ready-{os.getpid()}").touch()
     return app.wsgi_app
