@@ -19,18 +19,22 @@ from .openapi import openapi
 from .protocols import Service, handle
 from .shipping import load
 
-# %% ../nbs/28_app.ipynb #073d97ac
+# %% ../nbs/28_app.ipynb #936d4499
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
                ready=lambda: None,     # None, or the reason why the server is not ready yet
-               max_body: int = 64 * 2**20,  # bytes
+               max_body: int = 64 * 2**20,  # bytes, also once decompressed
+               batching: str = "auto",      # join requests while a model is busy: auto, on or off
+               timeout: "float | None" = None,  # seconds for a request
                ) -> flask.Flask:       # an ordinary WSGI application
     "A Flask app that serves shipped models: every protocol, /docs and a page."
     models = [ref if hasattr(ref, "bundle") else load(ref, store) for ref in refs]
     if not models: raise NotFound("no model was named, so there is nothing to serve", fix="create_app('tumour')")
     app = flask.Flask("mlship", static_folder=None)
-    service = Service(models, strict=strict, ready=ready, max_body=max_body)
+    service = Service(
+        models, strict=strict, ready=ready, max_body=max_body, batching=batching, timeout=timeout
+    )
     app.config["MAX_CONTENT_LENGTH"] = max_body
     app.extensions["mlship"] = service
 
@@ -92,14 +96,18 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
     app.wsgi_app = Front(app.wsgi_app, service)
     return app
 
-# %% ../nbs/28_app.ipynb #8c08c390
+# %% ../nbs/28_app.ipynb #66523a29
+_keys = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+
+
 class _Headers:
     "Header look-up in a WSGI environment, as `Request.headers` wants it."
     __slots__ = ("environ",)
     def __init__(self, environ): self.environ = environ
     def get(self, name, default=None):
-        key = name.upper().replace("-", "_")
-        return self.environ.get(key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}", default)
+        key = _keys.get(name)
+        if key is None: key = _keys[name] = f"HTTP_{name.upper().replace('-', '_')}"   # asked for by our own code only
+        return self.environ.get(key, default)
 
 
 _reasons = {s.value: f"{s.value} {s.phrase}" for s in HTTPStatus}

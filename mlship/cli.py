@@ -30,7 +30,7 @@ def _version(ctx, param, value):
 def main(debug):
     "Ship the model in your notebook: freeze it with ship(), serve it, score files with it."
 
-# %% ../nbs/90_cli.ipynb #21d1548a
+# %% ../nbs/90_cli.ipynb #1aa036bc
 def _parameters(pairs):
     from mlship.notebook import parse_value
     return {name: parse_value(value) for name, value in pairs}
@@ -110,9 +110,16 @@ def _shipped_ref(ran, path, name):
 @click.option("--name", help="Which of the models that the notebook ships.")
 @click.option("--strict", is_flag=True, help="Refuse values that the training rows never had.")
 @click.option("--reload", is_flag=True, help="Follow new versions and moved aliases while running.")
+@click.option("--batching", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
+              help="Join requests that come while a model is busy; auto measures whether that pays.")
+@click.option("--timeout", type=float, default=60, show_default=True,
+              help="Seconds for a request; a worker that hangs longer is replaced. 0 waits for ever.")
+@click.option(
+    "--max-memory", type=click.IntRange(min=1), metavar="MB", help="Replace a worker that has more than this."
+)
 @click.option("--allow-secrets", is_flag=True, help="Let the notebook ship what looks like a secret.")
 @store_option
-def serve(what, host, port, workers, params, name, strict, reload, allow_secrets, store):
+def serve(what, host, port, workers, params, name, strict, reload, batching, timeout, max_memory, allow_secrets, store):
     "Serve models as an API with a page. A notebook is run first, and what it ships is served."
     from mlship.core import setting
     from mlship.server import check_port, serve as run_server
@@ -162,6 +169,9 @@ def serve(what, host, port, workers, params, name, strict, reload, allow_secrets
         store=store,
         strict=strict,
         reload=reload,
+        batching=batching,
+        timeout=timeout,
+        max_memory=max_memory,
         on_start=on_start,
         on_ready=on_ready,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import orjson
 from .core import MlshipError
 
-# %% ../nbs/23_message.ipynb #6731fc01
+# %% ../nbs/23_message.ipynb #71682178
 @dataclass(frozen=True)
 class Request:
     "What came: no sockets, no framework."
@@ -21,6 +21,7 @@ class Request:
     query: dict = field(default_factory=dict)     # name -> text
     headers: dict = field(default_factory=dict)   # lower-case name -> text
     body: bytes = b""
+    deadline: "float | None" = None               # when it must be answered, by time.monotonic()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ __all__ = ['CONTENT_TYPE', 'Metrics']
 # %% ../nbs/20_monitor.ipynb #f777f5e0
 import os
 
-# %% ../nbs/20_monitor.ipynb #acb186c1
+# %% ../nbs/20_monitor.ipynb #c855e4e3
 class Metrics:
     "The counters of one process; adds up all processes when asked."
     def __init__(self):
@@ -25,6 +25,8 @@ class Metrics:
         )
         self.rows = p.Histogram("mlship_batch_rows", "Rows in a request.", of, registry=self.registry,
                                 buckets=(1, 2, 5, 10, 50, 100, 500, 1000, 5000, 10000))
+        self.joined = p.Histogram("mlship_joined_requests", "Requests answered by one call of the model.", of,
+                                  registry=self.registry, buckets=(1, 2, 4, 8, 16, 32, 64, 128))
         self.outside = p.Counter("mlship_values_outside_training", "Values that the training rows never had.",
                                  (*of, "field"), registry=self.registry)
         self.ignored = p.Counter("mlship_ignored_fields", "Fields that the model does not know, dropped from requests.",

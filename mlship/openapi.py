@@ -35,7 +35,7 @@ def row_schema(s: Signature, profile: "dict | None" = None) -> dict:
     return {"type": "array", "prefixItems": [json_schema(f, profile) for f in s.inputs],
             "minItems": len(s.inputs), "maxItems": len(s.inputs)}
 
-# %% ../nbs/26_openapi.ipynb #08c479ec
+# %% ../nbs/26_openapi.ipynb #e870f33f
 def example_rows(m: LoadedModel, n: int = 1) -> list:
     "Kept example rows, or none where the author let none travel."
     return m.bundle.examples["rows"][:n]
@@ -67,6 +67,8 @@ _responses = {
     "413": "The body is too large.",
     "415": "The content type is not read here.",
     "422": "It can be read, but a field is wrong; all problems are listed.",
+    "503": "Too much is waiting; Retry-After says when to come again.",
+    "504": "The answer was not there before the deadline (X-Timeout-Ms).",
 }
 
 
@@ -77,9 +79,9 @@ def _strings(*names):
 _errors = {"Error": _problem, "V2Error": _strings("error"), "MlflowError": _strings("error_code", "message")}
 # the other protocols say 400 for all that a client did wrong, as their own servers do
 _errors_of = {
-    "Error": {"400", "406", "413", "415", "422"},
-    "V2Error": {"400", "413", "415"},
-    "MlflowError": {"400", "415"},
+    "Error": {"400", "406", "413", "415", "422", "503", "504"},
+    "V2Error": {"400", "413", "415", "503", "504"},
+    "MlflowError": {"400", "415", "503", "504"},
 }
 
 

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['log', 'Prediction', 'Service', 'native', 'invocations', 'v1_predict', 'handle']
 
-# %% ../nbs/25_protocols.ipynb #aa1db143
-import logging, re, time
-from dataclasses import dataclass, replace
+# %% ../nbs/25_protocols.ipynb #5ae52033
+import logging, math, re, threading, time
+from dataclasses import asdict, dataclass, replace
 import numpy as np
+from .batching import Batcher, Busy, PastDeadline, measure
 from .bundle import LoadedModel
 from .core import CannotShip, MlshipError, ModelFailed, NotFound, UsageError
 from .encoding import SMALLEST, compress, decompress, wanted_encoding
@@ -32,7 +33,7 @@ from .tables import CSV, JSON, PARQUET, READERS, accepted, read_table, write_tab
 from .v2 import v2_infer, v2_metadata
 from .values import Problem, refuse, show
 
-# %% ../nbs/25_protocols.ipynb #533d7a17
+# %% ../nbs/25_protocols.ipynb #0e1d2267
 log = logging.getLogger("mlship")
 
 
@@ -50,6 +51,8 @@ class Service:
                  *, strict: bool = False,             # refuse values that training never had
                  max_body: int = 64 * 2**20,          # bytes, also once decompressed
                  max_rows: int = 1_000_000,           # in one request
+                 batching: str = "auto",              # join requests while a model is busy: auto, on or off
+                 timeout: "float | None" = None,      # seconds for a request; X-Timeout-Ms may ask for less
                  ready=lambda: None):                 # None, or the reason why not yet
         self.models = {m.bundle.name: m for m in models}
         self.default, self.strict, self.max_body, self.max_rows, self.ready = (
@@ -59,17 +62,25 @@ class Service:
             max_rows,
             ready,
         )
-        self.metrics = Metrics()
-        for m in models:
-            self.metrics.info.labels(m.bundle.name, str(m.bundle.version), m.bundle.manifest["kind"]).set(1)
+        self.timeout, self.metrics, self.running = timeout, Metrics(), {}   # running: thread -> when its call began
+        self._batching, self.batchers = batching, {}
+        for m in models: self._begin(m)
+
+    def _begin(self, model):
+        labels = (model.bundle.name, str(model.bundle.version))
+        self.batchers[model] = Batcher(
+            model, measure(model, self._batching), self.metrics.of("joined", *labels).observe
+        )
+        self.metrics.info.labels(*labels, model.bundle.manifest["kind"]).set(1)
 
     def replace(self, new: LoadedModel):
         "Serve another version of a model from now on; requests that have begun keep the one they have."
         old = self.models[new.bundle.name]
+        self._begin(new)
         self.models = {**self.models, new.bundle.name: new}
         if self.default is old: self.default = new
         self.metrics.info.labels(old.bundle.name, str(old.bundle.version), old.bundle.manifest["kind"]).set(0)
-        self.metrics.info.labels(new.bundle.name, str(new.bundle.version), new.bundle.manifest["kind"]).set(1)
+        self.batchers.pop(old, None)   # a request that has begun with it and comes too late for the queue asks alone
 
     def find(self, name: str, version: "str | None" = None) -> LoadedModel:
         "A loaded model by name (and version), or `NotFound` with what there is."
@@ -81,7 +92,8 @@ class Service:
                            fix=f"ask for version {m.bundle.version}, or without a version")
         return m
 
-    def predict(self, model: LoadedModel, batch, proba: bool, prefix: str = "inputs") -> Prediction:
+    def predict(self, model: LoadedModel, batch, proba: bool, deadline: "float | None" = None,   # time.monotonic()
+                prefix: str = "inputs") -> Prediction:
         "Ask a model; tells its refusal from its failure, and counts what training never had."
         labels = (model.bundle.name, str(model.bundle.version))
         self.metrics.of("rows", *labels).observe(batch.n)
@@ -91,12 +103,20 @@ class Service:
         if self.strict: refuse_outside(profile, model.signature, batch, prefix)
         for name, count in outside(profile, model.signature, batch).items():
             self.metrics.of("outside", *labels, name).inc(count)
+        batcher, me = self.batchers.get(model), threading.get_ident()
+        self.running[me] = time.monotonic()
         try:
-            values, p = model.guarded(batch, proba)
-            return Prediction(answers(values, batch.n), answers(p, batch.n) if proba else None, batch.n)
+            if batcher is not None and batcher.batching.on: values, p = batcher.ask(batch, proba, deadline)
+            else:
+                values, p = model.guarded(batch, proba)
+                values, p = answers(values, batch.n), answers(p, batch.n) if proba else None
         except CannotShip as e: raise ModelFailed(f"the model's answer cannot be sent: {e.message}") from e
+        finally: del self.running[me]
+        if deadline is not None and time.monotonic() > deadline:
+            raise PastDeadline("the answer came after the deadline", fix="give it more time: X-Timeout-Ms")
+        return Prediction(values, p, batch.n)
 
-# %% ../nbs/25_protocols.ipynb #0dab9b15
+# %% ../nbs/25_protocols.ipynb #20d88eb8
 def _flag(value, name):
     if value in (True, "1", "true", "yes", ""): return True
     if value in (False, None, "0", "false", "no"): return False
@@ -110,7 +130,7 @@ def native(service: Service, model: LoadedModel, request: Request) -> "dict | Re
     else: batch, proba = _native_json(model.signature, parse_json(request), proba)
     if proba and not model.has_proba:
         raise UsageError(f"{model.bundle.name} has no probabilities", fix="ask without proba")
-    p, classes = service.predict(model, batch, proba), model.signature.classes
+    p, classes = service.predict(model, batch, proba, request.deadline), model.signature.classes
     if (kind := accepted(request.headers.get("accept"))) != JSON:
         return Response(200, write_table(kind, p.values, p.probabilities, classes), kind, {"Vary": "Accept"})
     out = {"predictions": p.values, "model": model.bundle.name, "version": model.bundle.version}
@@ -132,7 +152,7 @@ def _native_json(signature, data, proba):
     if isinstance(data, dict): data = [data]
     return decode_rows(signature, data, prefix="inputs"), proba
 
-# %% ../nbs/25_protocols.ipynb #2e4898d7
+# %% ../nbs/25_protocols.ipynb #47b37d82
 _mlflow_keys = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -141,7 +161,7 @@ def invocations(service: Service, model: LoadedModel, request: Request) -> dict:
     s, kind = model.signature, media_type(request)
     if kind in (CSV, PARQUET): batch = read_table(s, kind, request.body, service.max_rows, extra="ignore")
     else: batch = _mlflow_json(s, parse_json(request))
-    return {"predictions": service.predict(model, batch, False).values}
+    return {"predictions": service.predict(model, batch, False, request.deadline).values}
 
 
 def _mlflow_json(s, data):
@@ -186,17 +206,16 @@ def _columns_as_rows(s, columns, key):
         raise BadRequest(f"the columns of {key} differ in length: {lengths}", fix="every column needs one value a row")
     return [dict(zip(columns, row)) for row in zip(*columns.values())]
 
-# %% ../nbs/25_protocols.ipynb #907cf867
+# %% ../nbs/25_protocols.ipynb #31b04611
 def v1_predict(service: Service, model: LoadedModel, request: Request) -> dict:
     "POST /v1/models/{m}:predict (KServe V1)."
     data = parse_json(request)
     if not isinstance(data, dict) or not isinstance(data.get("instances"), list):
         raise BadRequest("the body must be an object with the list instances", fix='{"instances": [...]}')
-    return {"predictions": service.predict(
-                model, decode_rows(model.signature, data["instances"], prefix="instances"), False
-            ).values}
+    batch = decode_rows(model.signature, data["instances"], prefix="instances")
+    return {"predictions": service.predict(model, batch, False, request.deadline).values}
 
-# %% ../nbs/25_protocols.ipynb #2df98b0d
+# %% ../nbs/25_protocols.ipynb #3476a045
 _model_routes = (
     (re.compile(r"/models/(?P<name>[^/]+)/predict"), "native", native, "POST"),
     (re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer"), "v2", v2_infer, "POST"),
@@ -227,30 +246,18 @@ def _repository(s):
                            for m in s.models.values()]))
 
 
+def _about(s, m):
+    batcher = s.batchers.get(m)
+    return {"name": m.bundle.name, "version": m.bundle.version, "kind": m.bundle.manifest["kind"],
+            "signature": m.signature.to_dict(), "batching": asdict(batcher.batching) if batcher else None}
+
+
 _plain_routes = {
     "/v2/repository/index": ("v2", _repository),
     "/livez": ("native", lambda s: Response(200, b'{"live":true}')),
     "/readyz": ("native", _ready),
     "/metrics": ("native", lambda s: Response(200, s.metrics.text(), METRICS_TYPE)),
-    "/models": (
-        "native",
-        lambda s: Response(
-            200,
-            dumps(
-                {
-                    "models": [
-                        {
-                            "name": m.bundle.name,
-                            "version": m.bundle.version,
-                            "kind": m.bundle.manifest["kind"],
-                            "signature": m.signature.to_dict(),
-                        }
-                        for m in s.models.values()
-                    ]
-                }
-            ),
-        ),
-    ),
+    "/models": ("native", lambda s: Response(200, dumps({"models": [_about(s, m) for m in s.models.values()]}))),
     "/ping": ("mlflow", lambda s: Response(200 if s.ready() is None else 503, b"\n")),
     "/health": ("mlflow", lambda s: Response(200 if s.ready() is None else 503, b"\n")),
     "/version": ("mlflow", lambda s: Response(200, _version().encode(), "text/plain; charset=utf-8")),
@@ -291,12 +298,16 @@ def handle(service: Service, request: Request) -> "Response | None":
             model = service.find(name, version)
             if encoding := request.headers.get("content-encoding"):
                 request = replace(request, body=decompress(request.body, encoding, service.max_body))
+            wanted = request.headers.get("x-timeout-ms")
+            if wanted is not None or service.timeout:
+                request = replace(request, deadline=_deadline(wanted, service.timeout))
             out = action(service, model, request)
             response = out if type(out) is Response else Response(200, dumps(out))
     except MlshipError as e:
-        if e.http_status >= 500: log.error("request %s: %s", request_id, e.message, exc_info=e.__cause__ or e)
+        if e.http_status == 500: log.error("request %s: %s", request_id, e.message, exc_info=e.__cause__ or e)
         response = error_response(e, protocol, request_id)
-        if isinstance(e, WrongMethod): response = Response(response.status, response.body, headers={"Allow": method})
+        if isinstance(e, WrongMethod): response = replace(response, headers={"Allow": method})
+        if isinstance(e, Busy): response = replace(response, headers={"Retry-After": str(e.details["retry_after"])})
     except Exception as e:
         log.error("request %s failed", request_id, exc_info=e)
         response = error_response(
@@ -312,6 +323,15 @@ def handle(service: Service, request: Request) -> "Response | None":
         body, headers["Content-Encoding"] = compress(body, encoding), encoding
         headers["Vary"] = "Accept, Accept-Encoding" if "Vary" in headers else "Accept-Encoding"
     return Response(response.status, body, response.content_type, headers)
+
+
+def _deadline(given, most):
+    "When a request that came now must be answered, by `time.monotonic()`."
+    if given is None: return time.monotonic() + most
+    try: seconds = float(given) / 1000
+    except ValueError: seconds = math.nan
+    if not 0 < seconds < math.inf: raise BadRequest(f"X-Timeout-Ms is {show(given)}", fix="a number of milliseconds")
+    return time.monotonic() + min(seconds, most or seconds)
 
 
 def _route(service, path):

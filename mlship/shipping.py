@@ -41,7 +41,7 @@ def rows_json(signature: Signature,  # inferred from X
 def _some_rows(n, most=100):
     return list(range(n)) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int)).tolist()
 
-# %% ../nbs/23_shipping.ipynb #72c7988f
+# %% ../nbs/23_shipping.ipynb #b76ec382
 TOLERANCE = 1e-12   # a native model in another process gives the very same numbers
 
 
@@ -83,7 +83,7 @@ def ship(
         predicted = answers(runtime.predict(X), n)
         probabilities = answers(runtime.predict_proba(X), n, "predict_proba") if description.proba else None
     except MlshipError: raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         raise CannotShip(
             f"the model does not answer these rows: {type(e).__name__}: {e}", fix=_why_not(given, before)
         ) from e

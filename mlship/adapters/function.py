@@ -12,7 +12,7 @@ from ..model import Adapter, Description
 from ..outputs import answers, differs, to_list
 from ..schema import length, take
 
-# %% ../../nbs/10_function.ipynb #b248559c
+# %% ../../nbs/10_function.ipynb #9f1cd2d1
 def rows_of(X) -> list:
     "A batch as a list of rows: dicts for tables and columns, items otherwise."
     if isinstance(X, dict): return [dict(zip(X, values)) for values in zip(*X.values())]
@@ -56,7 +56,7 @@ class FunctionAdapter(Adapter):
         try:
             whole = answers(model(few), length(few))
             one = answers(model(take(few, slice(0, 1))), 1)
-        except Exception: return False
+        except (Exception, SystemExit): return False
         return not differs(to_list(whole)[0], to_list(one)[0], 1e-6)
 
     def predict(self, model, X, options):

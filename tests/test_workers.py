@@ -1,0 +1,190 @@
+"""Workers under load: joined requests, models that hang, exit, leak or break, and nobody else's request fails."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import requests
+
+from mlship.shipping import ship
+
+MLSHIP = str(Path(sys.executable).parent / "mlship")
+pytestmark = [pytest.mark.e2e, pytest.mark.linux]
+
+
+class Served:
+    "A served model in processes of its own"
+    def __init__(self, *options):
+        self.process = subprocess.Popen([MLSHIP, "serve", *options, "--port", "0"], text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.url = self.process.stdout.readline().strip()
+        assert self.url, self.process.communicate()[1]
+        self.pids = self.workers()
+
+    def workers(self):
+        return {p.pid for p in psutil.Process(self.process.pid).children() if p.status() != psutil.STATUS_ZOMBIE}
+
+    def ask(self, *inputs, **headers):
+        try:
+            r = requests.post(self.url + "/predict", json={"inputs": list(inputs)}, headers=headers, timeout=30)
+        except requests.ConnectionError:
+            return "closed"
+        return r.json()["predictions"] if r.status_code == 200 else r.status_code
+
+    def replaced(self, pid, seconds=20):
+        "Wait until a worker is gone and there are as many as before"
+        until = time.monotonic() + seconds
+        while pid in self.workers() or len(self.workers()) < len(self.pids):
+            assert time.monotonic() < until, "the worker was not replaced"
+            time.sleep(.05)
+
+    def end(self):
+        self.process.send_signal(signal.SIGTERM)
+        out, err = self.process.communicate(timeout=40)
+        assert self.process.returncode == 0, err
+        return err
+
+
+@pytest.fixture
+def serve(home):
+    started = []
+    def start(*options):
+        started.append(Served(*options))
+        return started[-1]
+    yield start
+    for s in started:
+        if s.process.poll() is None:
+            s.end()
+
+
+def test_requests_that_come_together_are_joined_and_each_gets_its_own_answer(serve):
+    def double(X):
+        import time
+        time.sleep(.02)
+        if (X == 13).any():
+            raise ValueError("thirteen")
+        return X * 2
+    ship(double, np.array([1.0, 2.0, 3.0]), name="double", check=False)
+    served = serve("double", "--workers", "1")
+    assert requests.get(served.url + "/models").json()["models"][0]["batching"]["on"]
+    started = time.monotonic()
+    with ThreadPoolExecutor(64) as pool:
+        got = list(pool.map(served.ask, range(200)))
+    assert got == [[2.0 * i] if i != 13 else 422 for i in range(200)]
+    assert time.monotonic() - started < 200 * .02 * .7      # one after another they would take 4 s
+    text = requests.get(served.url + "/metrics").text
+    calls = float(re.search(r"mlship_joined_requests_count\{.*\} (\S+)", text)[1])
+    assert calls < 150, text
+    assert served.ask(1, **{"X-Timeout-Ms": "1"}) in (503, 504)
+
+
+def test_off_means_off(serve):
+    def double(X):
+        import time
+        time.sleep(.01)
+        return X * 2
+    ship(double, np.array([1.0, 2.0, 3.0]), name="double", check=False)
+    served = serve("double", "--batching", "off")
+    assert requests.get(served.url + "/models").json()["models"][0]["batching"]["why"] == "switched off"
+    assert served.ask(4) == [8]
+
+
+def test_a_model_that_hangs_costs_its_worker_and_no_other_answer(serve):
+    def waits(x):
+        import time
+        time.sleep(3600 if x == 7 else .01)
+        return x + 0
+    ship(waits, [1], name="waits", check=False)
+    served = serve("waits", "--timeout", "1")
+    before = served.workers()
+    hanging = threading.Thread(target=lambda: got.append(served.ask(7)))
+    got = []
+    hanging.start()
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda i: served.ask(1), range(100)))
+    hanging.join(30)
+    assert got == ["closed"] and answers == [[1]] * 100
+    gone, = before - served.workers()
+    served.replaced(gone)
+    assert served.ask(1) == [1] and "running for" in served.end()
+
+
+@pytest.mark.parametrize("how", ["exit", "kill", "segfault"])
+def test_a_model_that_takes_its_worker_along_does_not_take_the_server(serve, how):
+    def ends(x):
+        import ctypes
+        import os
+        import signal
+        if x == 1:
+            os._exit(3)
+        if x == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if x == 3:
+            ctypes.string_at(0)
+        return x + 0
+    ship(ends, [0], name="ends", check=False)
+    served = serve("ends")
+    for _ in range(4):       # more than once within a few seconds: a client may send the same again
+        assert served.ask({"exit": 1, "kill": 2, "segfault": 3}[how]) == "closed"
+        until = time.monotonic() + 20
+        while served.ask(0) != [0]:
+            assert time.monotonic() < until and served.process.poll() is None
+    served.end()
+
+
+def test_sys_exit_in_a_model_is_its_failure_and_nothing_else(serve):
+    def leaves(x):
+        import sys
+        if x == 1:
+            sys.exit("bye")
+        return x + 0
+    ship(leaves, [0], name="leaves", check=False)
+    served = serve("leaves")
+    assert served.ask(1) == 500 and served.ask(0) == [0] and served.workers() == served.pids
+
+
+def test_a_worker_that_leaks_is_replaced_after_its_last_answer(serve):
+    def leaks(x, kept=[]):   # noqa: B006
+        kept.append(bytearray(20_000_000))
+        return x
+    ship(leaks, [{"x": 1}], name="leaks", check=False)
+    served = serve("leaks", "--max-memory", "400", "--workers", "1")
+    pid, = served.pids
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(15):
+            assert all(a == [1] for a in pool.map(lambda i: served.ask({"x": 1}), range(2)))
+    until = time.monotonic() + 20
+    while pid in served.workers():
+        assert served.ask({"x": 1}) == [1] and time.monotonic() < until
+        time.sleep(.3)
+
+
+def test_killed_workers_under_load(serve):
+    "kill -9 of a worker: requests that are in it are cut off, all others are answered, and it is back"
+    ship(lambda X: X * 2, np.array([1.0, 2.0]), name="double", check=False)
+    served = serve("double", "--workers", "2")
+    stop, got = threading.Event(), []
+    def client():
+        while not stop.is_set():
+            got.append(served.ask(4))
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for c in clients:
+        c.start()
+    for _ in range(3):
+        time.sleep(.5)
+        pid = min(served.workers())
+        os.kill(pid, signal.SIGKILL)
+        served.replaced(pid)
+    stop.set()
+    for c in clients:
+        c.join()
+    assert set(map(str, got)) <= {"[8.0]", "closed"} and got.count("closed") <= 12 and len(got) > 100
+    served.end()
