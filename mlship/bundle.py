@@ -264,7 +264,7 @@ def open_bundle(folder: Path) -> Bundle:
     for path in manifest["files"]: check_path(path)
     return Bundle(folder, manifest, trust, key)
 
-# %% ../nbs/08_bundle.ipynb #c34030f1
+# %% ../nbs/08_bundle.ipynb #9f226047
 class LoadedModel:
     "A bundle's model, ready to answer."
     def __init__(self, bundle: Bundle, plan: "Plan | None" = None):
@@ -319,6 +319,7 @@ class LoadedModel:
         try: return self.answer(batch, proba)
         except MlshipError: raise
         except (ValueError, TypeError) as e: raise ModelRefused(f"the model refused these rows: {e}") from e
-        except (Exception, SystemExit) as e: raise ModelFailed("the model failed on these rows; the log has the details") from e
+        except (Exception, SystemExit) as e:
+            raise ModelFailed("the model failed on these rows; the log has the details") from e
 
     def __repr__(self): return f"LoadedModel({self.bundle.ref}, {self.bundle.manifest['kind']})"
