@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'build', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #32bb60d5
+# %% ../nbs/90_cli.ipynb #86689d7c
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
+from .cli_bench import bench_
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
 from .cli_store import gc, list_, rm, show
@@ -288,5 +289,5 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #56867d3f
-for command in (list_, show, rm, gc, diff_, promote, rollback, history, key): main.add_command(command)
+# %% ../nbs/90_cli.ipynb #e7f77923
+for command in (list_, show, rm, gc, diff_, promote, rollback, history, bench_, key): main.add_command(command)

@@ -188,3 +188,16 @@ def test_killed_workers_under_load(serve):
         c.join()
     assert set(map(str, got)) <= {"[8.0]", "closed"} and got.count("closed") <= 12 and len(got) > 100
     served.end()
+
+
+def test_bench_measures_the_real_server(home, tmp_path):
+    import json
+    ship(lambda X: X * 2, np.array([1.0, 2.0]), name="double", check=False)
+    done = subprocess.run([MLSHIP, "bench", "double", "--clients", "1,4", "--seconds", ".5", "--workers", "1", "--price", "1",
+                           "-o", tmp_path / "b.json"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "what limits it" in done.stdout and "a thousand requests cost" in done.stdout, done
+    report = json.loads((tmp_path / "b.json").read_text())
+    assert [level["clients"] for level in report["levels"]] == [1, 4]
+    assert all(level["requests"] > 50 and level["failed"] == 0 and 0 < level["p50"] <= level["p99"] < 1
+               for level in report["levels"])
+    assert not [p for p in psutil.process_iter(["cmdline"]) if "double" in (p.info["cmdline"] or [])]
