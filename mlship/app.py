@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['create_app', 'Front']
 
-# %% ../nbs/28_app.ipynb #eb56374b
-import io
-from dataclasses import replace
+# %% ../nbs/28_app.ipynb #735c0c48
+import io, threading, time
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 import flask
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from .access import Doorkeeper
+from .access_log import Entry
 from .core import MlshipError, NotFound
 from .demo import docs_page, index_page, new_nonce, security_headers
 from .message import Request, Response, TooLarge, error_response, request_id_of
@@ -19,7 +20,7 @@ from .openapi import openapi
 from .protocols import Service, handle
 from .shipping import load
 
-# %% ../nbs/28_app.ipynb #936d4499
+# %% ../nbs/28_app.ipynb #4de8790d
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -27,14 +28,19 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
                max_body: int = 64 * 2**20,  # bytes, also once decompressed
                batching: str = "auto",      # join requests while a model is busy: auto, on or off
                timeout: "float | None" = None,  # seconds for a request
+               api_key_file=None,           # a file that `mlship api-key` made; None: everybody may ask
+               cors: "tuple[str, ...]" = (),    # origins whose pages may ask; ("*",): all
+               max_rows: int = 100_000,     # in one request
+               max_concurrent: int = 256,   # requests at once in this process
+               access_log=None,             # called with an Entry for each request
                ) -> flask.Flask:       # an ordinary WSGI application
     "A Flask app that serves shipped models: every protocol, /docs and a page."
     models = [ref if hasattr(ref, "bundle") else load(ref, store) for ref in refs]
     if not models: raise NotFound("no model was named, so there is nothing to serve", fix="create_app('tumour')")
     app = flask.Flask("mlship", static_folder=None)
-    service = Service(
-        models, strict=strict, ready=ready, max_body=max_body, batching=batching, timeout=timeout
-    )
+    service = Service(models, strict=strict, ready=ready, max_body=max_body, max_rows=max_rows, batching=batching,
+                      timeout=timeout, cors=cors, max_concurrent=max_concurrent, access_log=access_log,
+                      keys=Doorkeeper(api_key_file) if api_key_file else None)
     app.config["MAX_CONTENT_LENGTH"] = max_body
     app.extensions["mlship"] = service
 
@@ -45,6 +51,20 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
 
     def page(html, nonce):
         return flask.Response(html, headers=security_headers(nonce), content_type="text/html; charset=utf-8")
+
+    @app.before_request
+    def pages_need_a_key_too():   # the other routes ask for themselves
+        flask.g.started, flask.g.key = time.perf_counter(), None
+        if service.keys is not None and (flask.request.endpoint or "answer") != "answer":
+            flask.g.key = service.keys.allow(_lower(flask.request.headers), "predict")
+
+    @app.after_request
+    def note(r):
+        if service.access_log is not None and not flask.g.get("noted"):
+            service.access_log(Entry(r.headers.get("X-Request-Id") or request_id_of(_lower(flask.request.headers)),
+                                     flask.request.remote_addr or "", flask.request.method, flask.request.path,
+                                     r.status_code, time.perf_counter() - flask.g.started, key=flask.g.key))
+        return r
 
     @app.get("/")
     def index():
@@ -66,17 +86,17 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
     )
     def answer(path):
         asked = flask.request
-        headers = {k.lower(): v for k, v in asked.headers.items()}
-        r = handle(
-            service, Request(asked.method, asked.path, asked.args.to_dict(), headers, asked.get_data(cache=False))
-        )
+        r = handle(service, Request(asked.method, asked.path, asked.args.to_dict(), _lower(asked.headers),
+                                    asked.get_data(cache=False), asked.remote_addr or ""))
+        flask.g.noted = r is not None
+        if r is None and service.keys is not None: service.keys.allow(_lower(asked.headers), "predict")
         if r is None: raise NotFound(f"there is nothing at {asked.path}", fix="GET /docs shows what there is")
         return send(r)
 
     def failed(e: MlshipError, headers=()):
         request_id = request_id_of(flask.request.headers)
         r = error_response(e, "native", request_id)
-        return send(replace(r, headers={**dict(headers), "X-Request-Id": request_id}))
+        return send(r._replace(headers={**dict(headers), **r.headers, "X-Request-Id": request_id}))
 
     @app.errorhandler(MlshipError)
     def refused(e): return failed(e)
@@ -96,7 +116,10 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
     app.wsgi_app = Front(app.wsgi_app, service)
     return app
 
-# %% ../nbs/28_app.ipynb #66523a29
+# %% ../nbs/28_app.ipynb #c580d487
+def _lower(headers): return {k.lower(): v for k, v in headers.items()}
+
+
 _keys = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 
@@ -124,35 +147,43 @@ def _read(stream, most):
 
 class Front:
     "WSGI middleware that answers the routes of `protocols` without Flask."
-    def __init__(self, wsgi_app, service: Service): self.wsgi_app, self.service = wsgi_app, service
+    def __init__(self, wsgi_app, service: Service):
+        self.wsgi_app, self.service = wsgi_app, service
 
     def __call__(self, environ, start_response):
         length, most = environ.get("CONTENT_LENGTH"), self.service.max_body
         if environ["REQUEST_METHOD"] == "POST" and length and not (length.isdigit() and int(length) <= most):
             return self.wsgi_app(environ, start_response)
-        query = environ.get("QUERY_STRING")
-        if length and length.isdigit(): body = environ["wsgi.input"].read(int(length))
-        # chunked: one byte beyond the limit is enough to know that there are too many
-        elif environ.get("wsgi.input_terminated"): body = _read(environ["wsgi.input"], most + 1)
-        else: body = b""
-        r = handle(
-            self.service,
-            Request(
-                environ["REQUEST_METHOD"],
-                environ["PATH_INFO"],
-                dict(parse_qsl(query, True)) if query else {},
-                _Headers(environ),
-                body,
-            ),
-        )
+        query, headers, stream = environ.get("QUERY_STRING"), _Headers(environ), environ["wsgi.input"]
+        reading, me = self.service.reading, threading.get_ident()
+        reading[me] = time.monotonic()
+        try:
+            if length and length.isdigit():
+                size = int(length)
+                body = b"" if size > 2**16 and not self._may(headers) else stream.read(size)
+            # chunked: one byte beyond the limit is enough to know that there are too many
+            elif environ.get("wsgi.input_terminated"): body = _read(stream, most + 1)
+            else: body = b""
+        finally: del reading[me]
+        r = handle(self.service, Request(environ["REQUEST_METHOD"], environ["PATH_INFO"],
+                                         dict(parse_qsl(query, True)) if query else {}, headers, body,
+                                         environ.get("REMOTE_ADDR", "")))
         if r is None:
             environ["wsgi.input"] = io.BytesIO(body)
             return self.wsgi_app(environ, start_response)
-        headers = [
-            ("Content-Type", r.content_type),
-            ("Content-Length", str(len(r.body))),
-            ("X-Content-Type-Options", "nosniff"),
-        ]
-        headers += r.headers.items()
-        start_response(_reasons.get(r.status) or str(r.status), headers)
+        start_response(
+            _reasons.get(r.status) or str(r.status),
+            [
+                ("Content-Type", r.content_type),
+                ("Content-Length", str(len(r.body))),
+                ("X-Content-Type-Options", "nosniff"),
+                *r.headers.items(),
+            ],
+        )
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else r.body]
+
+    def _may(self, headers):
+        "A large body is not read for a stranger; `handle` tells him why."
+        if self.service.keys is None: return True
+        try: return bool(self.service.keys.allow(headers, "predict"))
+        except MlshipError: return False

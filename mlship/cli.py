@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'build', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #86689d7c
+# %% ../nbs/90_cli.ipynb #cd85d974
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
+from .cli_access import api_key
 from .cli_bench import bench_
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
@@ -31,7 +32,7 @@ def _version(ctx, param, value):
 def main(debug):
     "Ship the model in your notebook: freeze it with ship(), serve it, score files with it."
 
-# %% ../nbs/90_cli.ipynb #1aa036bc
+# %% ../nbs/90_cli.ipynb #2c8fe590
 def _parameters(pairs):
     from mlship.notebook import parse_value
     return {name: parse_value(value) for name, value in pairs}
@@ -111,18 +112,52 @@ def _shipped_ref(ran, path, name):
 @click.option("--name", help="Which of the models that the notebook ships.")
 @click.option("--strict", is_flag=True, help="Refuse values that the training rows never had.")
 @click.option("--reload", is_flag=True, help="Follow new versions and moved aliases while running.")
+@click.option("--api-key-file", metavar="FILE", help="Only who has a key of this file may ask (mlship api-key add).")
+@click.option(
+    "--cors", multiple=True, metavar="ORIGIN", help="Pages of this origin may ask; * for all; may be repeated."
+)
+@click.option("--access-log", type=click.Choice(["auto", "json", "line", "off"]), help="A line for each request;"
+              " auto (default): for people on a terminal, JSON elsewhere.")
 @click.option("--batching", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
               help="Join requests that come while a model is busy; auto measures whether that pays.")
 @click.option("--timeout", type=float, default=60, show_default=True,
               help="Seconds for a request; a worker that hangs longer is replaced. 0 waits for ever.")
+@click.option("--max-body", type=click.IntRange(min=1), default=64, show_default=True, metavar="MB",
+              help="Largest body, also once decompressed.")
+@click.option(
+    "--max-rows", type=click.IntRange(min=1), default=100_000, show_default=True, help="Most rows in a request."
+)
+@click.option("--max-concurrent", type=click.IntRange(min=1), default=256, show_default=True,
+              help="Most requests at once in a worker; more get 503.")
 @click.option(
     "--max-memory", type=click.IntRange(min=1), metavar="MB", help="Replace a worker that has more than this."
 )
 @click.option("--allow-secrets", is_flag=True, help="Let the notebook ship what looks like a secret.")
 @store_option
-def serve(what, host, port, workers, params, name, strict, reload, batching, timeout, max_memory, allow_secrets, store):
+def serve(
+    what,
+    host,
+    port,
+    workers,
+    params,
+    name,
+    strict,
+    reload,
+    api_key_file,
+    cors,
+    access_log,
+    batching,
+    timeout,
+    max_body,
+    max_rows,
+    max_concurrent,
+    max_memory,
+    allow_secrets,
+    store,
+):
     "Serve models as an API with a page. A notebook is run first, and what it ships is served."
     from mlship.core import setting
+    from mlship.access import Doorkeeper
     from mlship.server import check_port, serve as run_server
 
     what = what or tuple(setting("serve", "").split())  # an image says with MLSHIP_SERVE what it serves
@@ -134,6 +169,8 @@ def serve(what, host, port, workers, params, name, strict, reload, batching, tim
         setting("workers", 2, workers),
     )
     check_port(host, port)                    # before a notebook runs for minutes
+    api_key_file = setting("api_key_file", None, api_key_file)
+    if api_key_file: Doorkeeper(api_key_file)
     if allow_secrets: os.environ["MLSHIP_ALLOW_SECRETS"] = "1"
     refs = []
     for w in what:
@@ -149,10 +186,10 @@ def serve(what, host, port, workers, params, name, strict, reload, batching, tim
         for b in bundles:
             console.print(f"{b.ref}  {b.manifest['kind']}", markup=False)
             for d in b.differences(): console.print(f"note: {d}", style="yellow", markup=False)
-        if host not in ("127.0.0.1", "::1", "localhost"):
+        if host not in ("127.0.0.1", "::1", "localhost") and not api_key_file:
             console.print(
-                f"everybody who reaches {host} can ask this server: there is no key", style="bold red", markup=False
-            )
+                f"everybody who reaches {host} can ask this server: there is no key (--api-key-file)", style="bold red",
+                markup=False)
     def on_ready(url, seconds):
         click.echo(url)
         sys.stdout.flush()
@@ -168,11 +205,19 @@ def serve(what, host, port, workers, params, name, strict, reload, batching, tim
         port=port,
         workers=workers,
         store=store,
-        strict=strict,
         reload=reload,
-        batching=batching,
         timeout=timeout,
         max_memory=max_memory,
+        access_log=setting("access_log", "auto", access_log),
+        app=dict(
+            strict=strict,
+            batching=batching,
+            max_body=max_body * 2**20,
+            max_rows=max_rows,
+            api_key_file=api_key_file,
+            max_concurrent=max_concurrent,
+            cors=cors or tuple(setting("cors", "").split()),
+        ),
         on_start=on_start,
         on_ready=on_ready,
     )
@@ -289,5 +334,5 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #e7f77923
-for command in (list_, show, rm, gc, diff_, promote, rollback, history, bench_, key): main.add_command(command)
+# %% ../nbs/90_cli.ipynb #42a89623
+for command in (list_, show, rm, gc, diff_, promote, rollback, history, bench_, key, api_key): main.add_command(command)

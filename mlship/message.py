@@ -6,31 +6,29 @@
 __all__ = ['Request', 'Response', 'BadRequest', 'WrongContentType', 'WrongMethod', 'TooLarge', 'dumps', 'media_type',
            'parse_json', 'loads', 'request_id_of', 'error_response']
 
-# %% ../nbs/23_message.ipynb #fb6cf2ac
-import re, uuid
-from dataclasses import dataclass, field
+# %% ../nbs/23_message.ipynb #8f2a2f8a
+import itertools, os, re, secrets
+from typing import NamedTuple
 import orjson
 from .core import MlshipError
 
-# %% ../nbs/23_message.ipynb #71682178
-@dataclass(frozen=True)
-class Request:
+# %% ../nbs/23_message.ipynb #dc9d9c72
+class Request(NamedTuple):   # tuples: they are made for every request, in half the time of a frozen dataclass
     "What came: no sockets, no framework."
     method: str
     path: str
-    query: dict = field(default_factory=dict)     # name -> text
-    headers: dict = field(default_factory=dict)   # lower-case name -> text
+    query: dict = {}              # name -> text
+    headers: dict = {}            # lower-case name -> text
     body: bytes = b""
-    deadline: "float | None" = None               # when it must be answered, by time.monotonic()
+    client: str = ""              # address
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     "What goes back."
     status: int
     body: bytes
     content_type: str = "application/json"
-    headers: dict = field(default_factory=dict)
+    headers: dict = {}
 
 
 class BadRequest(MlshipError):
@@ -89,14 +87,24 @@ def loads(body: bytes):
             fix="JSON has no NaN, no Infinity, no comments and no single quotes; a missing value is null",
         ) from None
 
-# %% ../nbs/23_message.ipynb #6b2856ed
+# %% ../nbs/23_message.ipynb #3ee1bd68
 _request_id = re.compile(r"[\x21-\x7e]{1,128}")
+_process, _number = secrets.token_hex(8), itertools.count()
+
+
+def _another_process():
+    global _process
+    _process = secrets.token_hex(8)
+
+
+if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_another_process)
 
 
 def request_id_of(headers) -> str:
     "The client's own `X-Request-Id` where it is plain text of sensible length, else a new one."
-    given = headers.get("x-request-id") or ""
-    return given if _request_id.fullmatch(given) else uuid.uuid4().hex
+    given = headers.get("x-request-id")
+    if given and _request_id.fullmatch(given): return given
+    return f"{_process}{next(_number):016x}"
 
 
 def error_response(e: MlshipError, protocol: str, request_id: str) -> Response:
@@ -110,5 +118,7 @@ def error_response(e: MlshipError, protocol: str, request_id: str) -> Response:
                         {"error_code": "INTERNAL_ERROR" if status >= 500 else "BAD_REQUEST", "message": message})
     else:
         body = {"error": {"code": e.code, "message": e.message, **({"fix": e.fix} if e.fix and status != 500 else {}),
-                          **e.details}, "request_id": request_id}
-    return Response(status, dumps(body))
+                          **{k: v for k, v in e.details.items() if k not in ("allow", "authenticate")}},
+                "request_id": request_id}
+    headers = {"retry_after": "Retry-After", "allow": "Allow", "authenticate": "WWW-Authenticate"}
+    return Response(status, dumps(body), headers={h: str(e.details[k]) for k, h in headers.items() if k in e.details})

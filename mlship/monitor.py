@@ -8,7 +8,7 @@ __all__ = ['CONTENT_TYPE', 'Metrics']
 # %% ../nbs/20_monitor.ipynb #f777f5e0
 import os
 
-# %% ../nbs/20_monitor.ipynb #c855e4e3
+# %% ../nbs/20_monitor.ipynb #7a18268b
 class Metrics:
     "The counters of one process; adds up all processes when asked."
     def __init__(self):
@@ -42,6 +42,11 @@ class Metrics:
         found = self._labelled.get((counter, labels))
         if found is None: found = self._labelled[counter, labels] = getattr(self, counter).labels(*labels)
         return found
+
+    def answered(self, model: str, version: str, protocol: str, status: int, seconds: float):
+        "Count a request that was answered."
+        self.of("requests", model, version, protocol, str(status)).inc()
+        self.of("seconds", model, version, protocol).observe(seconds)
 
     def text(self) -> bytes:
         "All numbers of all processes, in Prometheus' text format 0.0.4."

@@ -10,7 +10,7 @@ import contextlib, os, signal, subprocess, sys, tempfile
 from dataclasses import dataclass
 from .core import MlshipError
 
-# %% ../nbs/01_proc.ipynb #e17c2dde
+# %% ../nbs/01_proc.ipynb #abb44244
 @dataclass(frozen=True)
 class Finished:
     "How a process ended: exit code, what it printed, and whether it was stopped for time."
@@ -85,7 +85,7 @@ def stream(args: "list[str]",      # the command
 @contextlib.contextmanager
 def running(args: "list[str]",        # the command
             *, env: "dict | None" = None, cwd=None):  # yields its first line of output, as text
-    "A process that runs beside a `with` block and ends with it; raises what it said when it ends before its first line."
+    "A process that runs beside a `with` block; raises what it said when it ends before its first line."
     with tempfile.TemporaryFile() as err:   # a file: a pipe that nobody reads would stop it
         child = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, env=env, cwd=cwd,
                                  text=True, errors="replace", **_own_group())

@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['log', 'Prediction', 'Service', 'native', 'invocations', 'v1_predict', 'handle']
 
-# %% ../nbs/25_protocols.ipynb #5ae52033
+# %% ../nbs/25_protocols.ipynb #9fe57c58
 import logging, math, re, threading, time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 import numpy as np
+from .access import Doorkeeper, cors_headers
+from .access_log import Entry
 from .batching import Batcher, Busy, PastDeadline, measure
 from .bundle import LoadedModel
 from .core import CannotShip, MlshipError, ModelFailed, NotFound, UsageError
@@ -31,9 +33,9 @@ from .outputs import answers
 from .profile import outside, refuse_outside
 from .tables import CSV, JSON, PARQUET, READERS, accepted, read_table, write_table
 from .v2 import v2_infer, v2_metadata
-from .values import Problem, refuse, show
+from .values import Problem, refuse, refuse_rows, show
 
-# %% ../nbs/25_protocols.ipynb #0e1d2267
+# %% ../nbs/25_protocols.ipynb #254db5e0
 log = logging.getLogger("mlship")
 
 
@@ -53,6 +55,10 @@ class Service:
                  max_rows: int = 1_000_000,           # in one request
                  batching: str = "auto",              # join requests while a model is busy: auto, on or off
                  timeout: "float | None" = None,      # seconds for a request; X-Timeout-Ms may ask for less
+                 keys: "Doorkeeper | None" = None,    # None: everybody may ask
+                 cors: "tuple[str, ...]" = (),        # origins whose pages may ask; ("*",): all
+                 max_concurrent: int = 256,           # requests at once in this process
+                 access_log=None,                     # called with an Entry for each request
                  ready=lambda: None):                 # None, or the reason why not yet
         self.models = {m.bundle.name: m for m in models}
         self.default, self.strict, self.max_body, self.max_rows, self.ready = (
@@ -62,8 +68,10 @@ class Service:
             max_rows,
             ready,
         )
-        self.timeout, self.metrics, self.running = timeout, Metrics(), {}   # running: thread -> when its call began
-        self._batching, self.batchers = batching, {}
+        self.keys, self.cors, self.max_concurrent, self.access_log = keys, cors, max_concurrent, access_log
+        self.timeout, self.metrics = timeout, Metrics()
+        self.reading, self.running = {}, {}   # thread -> since when it reads a body, calls a model
+        self._batching, self.batchers, self._labels, self._here = batching, {}, {}, threading.local()
         for m in models: self._begin(m)
 
     def _begin(self, model):
@@ -80,7 +88,22 @@ class Service:
         self.models = {**self.models, new.bundle.name: new}
         if self.default is old: self.default = new
         self.metrics.info.labels(old.bundle.name, str(old.bundle.version), old.bundle.manifest["kind"]).set(0)
+        self._labels.pop(old, None)
         self.batchers.pop(old, None)   # a request that has begun with it and comes too late for the queue asks alone
+
+    def labels(self, model) -> tuple:
+        "Name and version, as the metrics have them."
+        found = self._labels.get(model)
+        if found is None: found = self._labels[model] = model.bundle.name, str(model.bundle.version)
+        return found
+
+    def rows_of_this_thread(self) -> "int | None":
+        "How many rows the request that this thread answers had."
+        return self._here.__dict__.pop("rows", None)
+
+    def tick(self):
+        "Called now and then: what is too dear to be told at every request."
+        self.metrics.in_progress.set(len(self.running))
 
     def find(self, name: str, version: "str | None" = None) -> LoadedModel:
         "A loaded model by name (and version), or `NotFound` with what there is."
@@ -92,18 +115,22 @@ class Service:
                            fix=f"ask for version {m.bundle.version}, or without a version")
         return m
 
-    def predict(self, model: LoadedModel, batch, proba: bool, deadline: "float | None" = None,   # time.monotonic()
+    def predict(self, model: LoadedModel, batch, proba: bool, request: "Request | None" = None,   # for its deadline
                 prefix: str = "inputs") -> Prediction:
         "Ask a model; tells its refusal from its failure, and counts what training never had."
-        labels = (model.bundle.name, str(model.bundle.version))
+        labels = self.labels(model)
         self.metrics.of("rows", *labels).observe(batch.n)
+        if self.access_log is not None: self._here.rows = batch.n
         if batch.ignored: self.metrics.of("ignored", *labels).inc(batch.ignored)
         if batch.n == 0: return Prediction([], [] if proba else None, 0)
+        refuse_rows(batch.n, self.max_rows)
         profile = model.bundle.profile
         if self.strict: refuse_outside(profile, model.signature, batch, prefix)
         for name, count in outside(profile, model.signature, batch).items():
             self.metrics.of("outside", *labels, name).inc(count)
-        batcher, me = self.batchers.get(model), threading.get_ident()
+        deadline, batcher, me = self._deadline(request), self.batchers.get(model), threading.get_ident()
+        if len(self.running) >= self.max_concurrent:
+            raise Busy(f"{len(self.running)} requests are being answered", fix="ask again later", retry_after=1)
         self.running[me] = time.monotonic()
         try:
             if batcher is not None and batcher.batching.on: values, p = batcher.ask(batch, proba, deadline)
@@ -116,7 +143,17 @@ class Service:
             raise PastDeadline("the answer came after the deadline", fix="give it more time: X-Timeout-Ms")
         return Prediction(values, p, batch.n)
 
-# %% ../nbs/25_protocols.ipynb #20d88eb8
+    def _deadline(self, request):
+        "When an answer must be there, by `time.monotonic()`, or None."
+        given = request.headers.get("x-timeout-ms") if request is not None else None
+        if given is None: return time.monotonic() + self.timeout if self.timeout else None
+        try: seconds = float(given) / 1000
+        except ValueError: seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise BadRequest(f"X-Timeout-Ms is {show(given)}", fix="a number of milliseconds")
+        return time.monotonic() + min(seconds, self.timeout or seconds)
+
+# %% ../nbs/25_protocols.ipynb #83780c7a
 def _flag(value, name):
     if value in (True, "1", "true", "yes", ""): return True
     if value in (False, None, "0", "false", "no"): return False
@@ -130,7 +167,7 @@ def native(service: Service, model: LoadedModel, request: Request) -> "dict | Re
     else: batch, proba = _native_json(model.signature, parse_json(request), proba)
     if proba and not model.has_proba:
         raise UsageError(f"{model.bundle.name} has no probabilities", fix="ask without proba")
-    p, classes = service.predict(model, batch, proba, request.deadline), model.signature.classes
+    p, classes = service.predict(model, batch, proba, request), model.signature.classes
     if (kind := accepted(request.headers.get("accept"))) != JSON:
         return Response(200, write_table(kind, p.values, p.probabilities, classes), kind, {"Vary": "Accept"})
     out = {"predictions": p.values, "model": model.bundle.name, "version": model.bundle.version}
@@ -152,7 +189,7 @@ def _native_json(signature, data, proba):
     if isinstance(data, dict): data = [data]
     return decode_rows(signature, data, prefix="inputs"), proba
 
-# %% ../nbs/25_protocols.ipynb #47b37d82
+# %% ../nbs/25_protocols.ipynb #d8a269a1
 _mlflow_keys = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -161,7 +198,7 @@ def invocations(service: Service, model: LoadedModel, request: Request) -> dict:
     s, kind = model.signature, media_type(request)
     if kind in (CSV, PARQUET): batch = read_table(s, kind, request.body, service.max_rows, extra="ignore")
     else: batch = _mlflow_json(s, parse_json(request))
-    return {"predictions": service.predict(model, batch, False, request.deadline).values}
+    return {"predictions": service.predict(model, batch, False, request).values}
 
 
 def _mlflow_json(s, data):
@@ -206,16 +243,16 @@ def _columns_as_rows(s, columns, key):
         raise BadRequest(f"the columns of {key} differ in length: {lengths}", fix="every column needs one value a row")
     return [dict(zip(columns, row)) for row in zip(*columns.values())]
 
-# %% ../nbs/25_protocols.ipynb #31b04611
+# %% ../nbs/25_protocols.ipynb #cc8e43c3
 def v1_predict(service: Service, model: LoadedModel, request: Request) -> dict:
     "POST /v1/models/{m}:predict (KServe V1)."
     data = parse_json(request)
     if not isinstance(data, dict) or not isinstance(data.get("instances"), list):
         raise BadRequest("the body must be an object with the list instances", fix='{"instances": [...]}')
     batch = decode_rows(model.signature, data["instances"], prefix="instances")
-    return {"predictions": service.predict(model, batch, False, request.deadline).values}
+    return {"predictions": service.predict(model, batch, False, request).values}
 
-# %% ../nbs/25_protocols.ipynb #3476a045
+# %% ../nbs/25_protocols.ipynb #d8970f92
 _model_routes = (
     (re.compile(r"/models/(?P<name>[^/]+)/predict"), "native", native, "POST"),
     (re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer"), "v2", v2_infer, "POST"),
@@ -256,7 +293,7 @@ _plain_routes = {
     "/v2/repository/index": ("v2", _repository),
     "/livez": ("native", lambda s: Response(200, b'{"live":true}')),
     "/readyz": ("native", _ready),
-    "/metrics": ("native", lambda s: Response(200, s.metrics.text(), METRICS_TYPE)),
+    "/metrics": ("native", lambda s: s.tick() or Response(200, s.metrics.text(), METRICS_TYPE)),
     "/models": ("native", lambda s: Response(200, dumps({"models": [_about(s, m) for m in s.models.values()]}))),
     "/ping": ("mlflow", lambda s: Response(200 if s.ready() is None else 503, b"\n")),
     "/health": ("mlflow", lambda s: Response(200 if s.ready() is None else 503, b"\n")),
@@ -275,6 +312,8 @@ _plain_routes = {
     ),
     "/v2/models": ("v2", lambda s: Response(200, dumps({"models": list(s.models)}))),
 }
+_open = {"/livez", "/readyz", "/ping", "/health", "/v2/health/live", "/v2/health/ready"}   # what asks these has no keys
+_scopes = {"/metrics": "metrics"}
 _default_routes = {"/predict": ("native", native), "/invocations": ("mlflow", invocations)}
 
 
@@ -283,55 +322,62 @@ def handle(service: Service, request: Request) -> "Response | None":
     path = request.path if request.path == "/" else request.path.rstrip("/")
     found = _route(service, path)
     if found is None: return None
-    protocol, method, name, version, action = found
+    started, (protocol, method, name, version, action) = time.perf_counter(), found
+    get, model, key = request.headers.get, None, None
     request_id = request_id_of(request.headers)
-    started, model = time.perf_counter(), None
-    service.metrics.in_progress.inc()
     try:
-        if request.method not in ((method, "HEAD") if method == "GET" else (method,)):
-            raise WrongMethod(f"{request.method} is not how {path} is asked", fix=f"use {method}")
-        if len(request.body) > service.max_body:
-            raise TooLarge(f"the body has {len(request.body)} bytes, more than the {service.max_body} that are taken",
-                           fix="send fewer rows in a request")
-        if name is None: response = action(service)
+        if service.cors and request.method == "OPTIONS" and get("access-control-request-method"):
+            response = Response(204, b"")
         else:
-            model = service.find(name, version)
-            if encoding := request.headers.get("content-encoding"):
-                request = replace(request, body=decompress(request.body, encoding, service.max_body))
-            wanted = request.headers.get("x-timeout-ms")
-            if wanted is not None or service.timeout:
-                request = replace(request, deadline=_deadline(wanted, service.timeout))
-            out = action(service, model, request)
-            response = out if type(out) is Response else Response(200, dumps(out))
+            if request.method != method and not (request.method == "HEAD" and method == "GET"):
+                raise WrongMethod(f"{request.method} is not how {path} is asked", fix=f"use {method}", allow=method)
+            if service.keys is not None and path not in _open:
+                key = service.keys.allow(request.headers, _scopes.get(path, "predict"))
+            if len(request.body) > service.max_body:
+                raise TooLarge(
+                    f"the body has {len(request.body)} bytes, more than the {service.max_body} that are taken",
+                    fix="send fewer rows in a request",
+                )
+            if name is None: response = action(service)
+            else:
+                model = service.find(name, version)
+                if encoding := get("content-encoding"):
+                    request = request._replace(body=decompress(request.body, encoding, service.max_body))
+                out = action(service, model, request)
+                response = out if type(out) is Response else Response(200, dumps(out))
     except MlshipError as e:
         if e.http_status == 500: log.error("request %s: %s", request_id, e.message, exc_info=e.__cause__ or e)
         response = error_response(e, protocol, request_id)
-        if isinstance(e, WrongMethod): response = replace(response, headers={"Allow": method})
-        if isinstance(e, Busy): response = replace(response, headers={"Retry-After": str(e.details["retry_after"])})
     except Exception as e:
         log.error("request %s failed", request_id, exc_info=e)
         response = error_response(
             ModelFailed("this request could not be answered; the log has the details"), protocol, request_id
         )
-    finally: service.metrics.in_progress.dec()
-    if model is not None and method == "POST":
-        labels = (model.bundle.name, str(model.bundle.version), protocol)
-        service.metrics.of("requests", *labels, str(response.status)).inc()
-        service.metrics.of("seconds", *labels).observe(time.perf_counter() - started)
-    body, headers = response.body, {**response.headers, "X-Request-Id": request_id}
-    if len(body) >= SMALLEST and (encoding := wanted_encoding(request.headers.get("accept-encoding") or "")):
+    status, body, kind, headers = response
+    headers = {**headers, "X-Request-Id": request_id}
+    if len(body) >= SMALLEST and (encoding := wanted_encoding(get("accept-encoding") or "")):
         body, headers["Content-Encoding"] = compress(body, encoding), encoding
         headers["Vary"] = "Accept, Accept-Encoding" if "Vary" in headers else "Accept-Encoding"
-    return Response(response.status, body, response.content_type, headers)
-
-
-def _deadline(given, most):
-    "When a request that came now must be answered, by `time.monotonic()`."
-    if given is None: return time.monotonic() + most
-    try: seconds = float(given) / 1000
-    except ValueError: seconds = math.nan
-    if not 0 < seconds < math.inf: raise BadRequest(f"X-Timeout-Ms is {show(given)}", fix="a number of milliseconds")
-    return time.monotonic() + min(seconds, most or seconds)
+    if service.cors:
+        headers |= cors_headers(service.cors, get)
+        headers["Vary"] = f"{headers['Vary']}, Origin" if "Vary" in headers else "Origin"
+    if model is not None and method == "POST":
+        service.metrics.answered(*service.labels(model), protocol, status, time.perf_counter() - started)
+    if service.access_log is not None:
+        service.access_log(
+            Entry(
+                request_id,
+                request.client,
+                request.method,
+                request.path,
+                status,
+                time.perf_counter() - started,
+                protocol,
+                *((name, model.bundle.version, service.rows_of_this_thread()) if model else ()),
+                key=key,
+            )
+        )
+    return Response(status, body, kind, headers)
 
 
 def _route(service, path):

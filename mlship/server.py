@@ -5,19 +5,21 @@
 # %% auto #0
 __all__ = ['log', 'Settings', 'PortTaken', 'check_port', 'worker_app', 'serve']
 
-# %% ../nbs/29_server.ipynb #031e6514
+# %% ../nbs/29_server.ipynb #cae7aea6
 import contextlib, errno, gc, json, logging, math, os, signal, socket, tempfile, threading, time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from .access import Doorkeeper
+from .access_log import access_log
 from .core import MlshipError, UsageError
 from .inputs import decode_rows
 from .proc import alive
 from .release import replay
 from .store import Store, is_path, parse_ref
-from .watchdog import Hearts, beat
+from .watchdog import Hearts, SlowSenders, beat
 
-# %% ../nbs/29_server.ipynb #abacd7d8
+# %% ../nbs/29_server.ipynb #11997e2e
 @dataclass(frozen=True)
 class Settings:
     "What a worker needs to know; travels to it as JSON."
@@ -26,11 +28,11 @@ class Settings:
     port: int = 8000
     workers: int = 2
     store: "str | None" = None
-    strict: bool = False
     reload: bool = False        # serve a newer version when there is one; a moved alias is always followed
-    batching: str = "auto"      # join requests while a model is busy: auto, on, off
-    timeout: float = 60         # seconds for a request, after which a worker that hangs is replaced; 0: for ever
     run_folder: str = ""        # marks and counters of this server's processes
+    timeout: float = 60         # seconds for a request, after which a worker that hangs is replaced; 0: for ever
+    access_log: str = "off"     # auto, json, line or off
+    app: dict = field(default_factory=dict)   # what else `create_app` takes
 
 
 class PortTaken(MlshipError):
@@ -78,7 +80,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #27d25f78
+# %% ../nbs/29_server.ipynb #047111b9
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -143,8 +145,8 @@ def worker_app(settings_json: str):
             reason = _all_ready(settings)
             if reason is None: known.append(True)
             return reason
-        app = create_app(*settings.refs, store=settings.store, strict=settings.strict, ready=ready,
-                         batching=settings.batching, timeout=settings.timeout or None)
+        app = create_app(*settings.refs, store=settings.store, ready=ready, timeout=settings.timeout or None,
+                         access_log=access_log(settings.access_log), **settings.app)
         for model in app.extensions[
             "mlship"
         ].models.values():  # the first call of a library is its slowest: before anybody waits
@@ -162,7 +164,11 @@ def worker_app(settings_json: str):
     mark, service = Path(settings.run_folder)/f"ready-{os.getpid()}", app.extensions["mlship"]
     mark.touch()
     threading.Thread(target=_follow, args=(service, settings), daemon=True).start()
-    threading.Thread(target=beat, args=(mark, service.running, settings.timeout), daemon=True).start()
+    slow = SlowSenders(settings.port, service.reading, service.running)
+    def tick():
+        service.tick()
+        slow.look()
+    threading.Thread(target=beat, args=(mark, service.running, settings.timeout, tick), daemon=True).start()
     return app.wsgi_app
 
 
@@ -198,25 +204,29 @@ def _follow(service, settings, seconds=.5):
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/29_server.ipynb #587904f9
-def serve(refs: "list[str]",           # refs or paths
-          *, host: str = "127.0.0.1",  # loopback unless you say otherwise
-          port: int = 8000,            # 0: any free one
-          workers: int = 2,            # processes, each with the models in memory
-          store=None,                  # a folder; None: the default store
-          strict: bool = False,        # refuse values that training never had
-          reload: bool = False,        # follow new versions; a moved alias is always followed
-          batching: str = "auto",      # join requests while a model is busy: auto, on, off
-          timeout: float = 60,         # seconds for a request, after which a worker that hangs is replaced; 0: for ever
-          max_memory: "int | None" = None,        # MB; a worker that has more is replaced, after its last answer
-          on_start=lambda bundles: None,          # called with the opened bundles
-          on_ready=lambda url, seconds: None,     # called when all workers answer
-          ):                           # returns when the server has ended
+# %% ../nbs/29_server.ipynb #4003c41f
+def serve(
+    refs: "list[str]",  # refs or paths
+    *,
+    host: str = "127.0.0.1",  # loopback unless you say otherwise
+    port: int = 8000,  # 0: any free one
+    workers: int = 2,  # processes, each with the models in memory
+    store=None,  # a folder; None: the default store
+    reload: bool = False,  # follow new versions; a moved alias is always followed
+    timeout: float = 60,  # seconds for a request, after which a worker that hangs is replaced; 0: for ever
+    max_memory: "int | None" = None,  # MB; a worker that has more is replaced, after its last answer
+    access_log: str = "auto",  # json, line, off; auto: lines on a terminal, JSON elsewhere
+    app: "dict | None" = None,  # what else `create_app` takes: strict, batching, api_key_file, cors, max_rows, ...
+    on_start=lambda bundles: None,  # called with the opened bundles
+    on_ready=lambda url, seconds: None,  # called when all workers answer
+):                           # returns when the server has ended
     "Serve shipped models until SIGTERM or Ctrl-C; raises when it cannot start."
     started = time.monotonic()
     if workers < 1: raise UsageError(f"{workers} workers cannot answer", fix="--workers 1, or more")
-    if batching not in ("auto", "on", "off"): raise UsageError(f"batching is {batching!r}", fix="auto, on or off")
     if not 0 <= timeout < math.inf: raise UsageError(f"timeout is {timeout}", fix="seconds; 0 waits for ever")
+    if (app := dict(app or {})).get("api_key_file"):
+        app["api_key_file"] = str(Path(app["api_key_file"]).absolute())
+        Doorkeeper(app["api_key_file"])
     bundles = [Store(store).open(r) for r in refs]
     if twice := {b.name for b in bundles if [c.name for c in bundles].count(b.name) > 1}:
         raise UsageError(f"{sorted(twice)[0]} was named twice", fix="one server has one version of a model")
@@ -233,8 +243,8 @@ def serve(refs: "list[str]",           # refs or paths
         ) from None
     with place as run:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = run
-        settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, strict, reload, batching,
-                            timeout, run)
+        settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, reload, run, timeout,
+                            access_log, app)
         granian = _granian(settings, max_memory)
         granian.signal_handler_interrupt = _once(granian.signal_handler_interrupt)
         _parent[:] = [granian]
@@ -264,6 +274,7 @@ class _Forgetful(dict):
 def _granian(settings, max_memory=None):
     from granian import Granian
     from granian.constants import Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     granian = Granian(
@@ -279,6 +290,9 @@ def _granian(settings, max_memory=None):
         log_level=LogLevels.error,
         process_name=None,
         workers_max_rss=max_memory,
+        backpressure=8192,            # connections, idle ones too
+        blocking_threads=256,         # requests
+        http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=2**16),   # ms; bytes of headers
         rss_sample_interval=2,
     )
     granian.respawned_wrks = _Forgetful()

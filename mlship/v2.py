@@ -172,7 +172,7 @@ def _to_binary(data, kind):
     texts = [(v or "").encode(errors="replace") for v in data]
     return b"".join([struct.pack("<I", len(t)) + t for t in texts])
 
-# %% ../nbs/24_v2.ipynb #a7d0efe1
+# %% ../nbs/24_v2.ipynb #2cc5bc4d
 def _wanted(data, known):
     "(output name, as binary?) for each output that a request asks for."
     by_default = _parameters(data).get("binary_data_output") is True
@@ -198,7 +198,7 @@ def v2_infer(service, model: LoadedModel, request: Request) -> "dict | Response"
     fields = {f.name: f for f in s.outputs}
     wanted = _wanted(data, list(fields))
     batch = _v2_batch(s, data.get("inputs"), binary)
-    p = service.predict(model, batch, any(n == "probabilities" for n, _ in wanted), request.deadline)
+    p = service.predict(model, batch, any(n == "probabilities" for n, _ in wanted), request)
     tail, outputs = b"", []
     for name, as_binary in wanted:
         out = _v2_output(name, p.values if name == "predict" else p.probabilities, p.rows, fields[name])

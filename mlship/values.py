@@ -55,7 +55,7 @@ def at(path: str, name: str) -> str:
     "A field's place below a path: `inputs[3].age`, `inputs[3][\"first name\"]`."
     return f"{path}.{name}" if name.isidentifier() else f"{path}[{json.dumps(name, ensure_ascii=False)}]"
 
-# %% ../nbs/03_values.ipynb #6106185b
+# %% ../nbs/03_values.ipynb #60459fc9
 class _Wrong(Exception):
     "Why a value does not fit its field (internal: becomes a Problem)."
 
@@ -73,6 +73,15 @@ def _date(text, zoned):
     return d
 
 
+def _deeper(v, most):
+    "Is there a list or an object more than so deep in this value?"
+    level = [v]
+    for _ in range(most + 1):
+        level = [x for v in level if isinstance(v, (list, dict)) for x in (v.values() if isinstance(v, dict) else v)
+                 if isinstance(x, (list, dict))] if level else level
+    return bool(level)
+
+
 def check_value(field: Field,  # what is expected
                 v,             # a Python value, from JSON or CSV
                 ):             # the value as the model's type; None when missing
@@ -81,7 +90,9 @@ def check_value(field: Field,  # what is expected
         if field.nullable: return None
         raise _Wrong("is missing, and training had no missing value here")
     if isinstance(v, np.generic): v = v.item()
-    if field.type == "json": return v
+    if field.type == "json":
+        if _deeper(v, 64): raise _Wrong("is nested more than 64 deep")
+        return v
     if field.type == "string":
         if isinstance(v, str): return v
         raise _Wrong("is no text")

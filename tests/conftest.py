@@ -25,6 +25,20 @@ def home(tmp_path, monkeypatch):
     return place
 
 
+@pytest.fixture
+def serve(home):
+    "Starts real servers: `serve(ref, *options)` gives a `served.Served`, which ends with the test"
+    from served import Served
+    started = []
+    def start(*options):
+        started.append(Served(*options))
+        return started[-1]
+    yield start
+    for s in started:
+        if s.process.poll() is None:
+            s.end()
+
+
 def pytest_unconfigure(config):
     shutil.rmtree(HOME, ignore_errors=True)
 

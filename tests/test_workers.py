@@ -3,66 +3,20 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import requests
 
+from served import MLSHIP
+
 from mlship.shipping import ship
 
-MLSHIP = str(Path(sys.executable).parent / "mlship")
 pytestmark = [pytest.mark.e2e, pytest.mark.linux]
-
-
-class Served:
-    "A served model in processes of its own"
-    def __init__(self, *options):
-        self.process = subprocess.Popen([MLSHIP, "serve", *options, "--port", "0"], text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.url = self.process.stdout.readline().strip()
-        assert self.url, self.process.communicate()[1]
-        self.pids = self.workers()
-
-    def workers(self):
-        return {p.pid for p in psutil.Process(self.process.pid).children() if p.status() != psutil.STATUS_ZOMBIE}
-
-    def ask(self, *inputs, **headers):
-        try:
-            r = requests.post(self.url + "/predict", json={"inputs": list(inputs)}, headers=headers, timeout=30)
-        except requests.ConnectionError:
-            return "closed"
-        return r.json()["predictions"] if r.status_code == 200 else r.status_code
-
-    def replaced(self, pid, seconds=20):
-        "Wait until a worker is gone and there are as many as before"
-        until = time.monotonic() + seconds
-        while pid in self.workers() or len(self.workers()) < len(self.pids):
-            assert time.monotonic() < until, "the worker was not replaced"
-            time.sleep(.05)
-
-    def end(self):
-        self.process.send_signal(signal.SIGTERM)
-        out, err = self.process.communicate(timeout=40)
-        assert self.process.returncode == 0, err
-        return err
-
-
-@pytest.fixture
-def serve(home):
-    started = []
-    def start(*options):
-        started.append(Served(*options))
-        return started[-1]
-    yield start
-    for s in started:
-        if s.process.poll() is None:
-            s.end()
 
 
 def test_requests_that_come_together_are_joined_and_each_gets_its_own_answer(serve):
@@ -193,8 +147,8 @@ def test_killed_workers_under_load(serve):
 def test_bench_measures_the_real_server(home, tmp_path):
     import json
     ship(lambda X: X * 2, np.array([1.0, 2.0]), name="double", check=False)
-    done = subprocess.run([MLSHIP, "bench", "double", "--clients", "1,4", "--seconds", ".5", "--workers", "1", "--price", "1",
-                           "-o", tmp_path / "b.json"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([MLSHIP, "bench", "double", "--clients", "1,4", "--seconds", ".5", "--workers", "1",
+                           "--price", "1", "-o", tmp_path / "b.json"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and "what limits it" in done.stdout and "a thousand requests cost" in done.stdout, done
     report = json.loads((tmp_path / "b.json").read_text())
     assert [level["clients"] for level in report["levels"]] == [1, 4]
