@@ -5,15 +5,14 @@
 # %% auto #0
 __all__ = ['Entry', 'json_line', 'text_line', 'AccessLog', 'access_log']
 
-# %% ../nbs/24_access_log.ipynb #9c5bad49
-import os, sys, threading, time
+# %% ../nbs/24_access_log.ipynb #cbb80662
+import os, select, sys, threading, time
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from multiprocessing.util import Finalize
 import orjson
 
-# %% ../nbs/24_access_log.ipynb #118a2824
+# %% ../nbs/24_access_log.ipynb #3c6dc09f
 @dataclass(frozen=True)
 class Entry:
     "What is known about an answered request."
@@ -73,10 +72,9 @@ class AccessLog:
                  write=None,                  # bytes -> None; None: standard error
                  most: int = 10_000,          # entries that may wait
                  every: float = .05):         # seconds between two writes
-        self.line, self.write, self.every = line, write or (lambda data: os.write(2, data)), every
+        self.line, self.write, self.every = line, write or _to_stderr, every
         self.waiting, self.most, self.dropped = deque(), most, 0
-        threading.Thread(target=self._run, daemon=True).start()
-        Finalize(None, self._last, exitpriority=1)   # at the end of a worker process, too
+        threading.Thread(target=self._run).start()   # no daemon: Python waits for its last lines
 
     def __call__(self, entry: Entry):
         "Note a request."
@@ -84,26 +82,33 @@ class AccessLog:
         else: self.dropped += 1
 
     def flush(self):
-        "Write what waits."
-        lines = []
-        while self.waiting and len(lines) < 500: lines.append(self.line(*self.waiting.popleft()))
+        "Write some of what waits."
+        lines, size = [], 0
         if self.dropped:
             lines.append(
                 b"mlship: %d lines of the access log were dropped: nobody reads it fast enough\n" % self.dropped
             )
             self.dropped = 0
-        data = b"".join(lines)
-        while data: data = data[self.write(data) or len(data):]
-
-    def _last(self):
-        try:
-            while self.waiting: self.flush()
-        except OSError: self.waiting.clear()   # the terminal or the pipe is gone
+        while self.waiting and size < 3000:   # in pieces that a pipe takes whole, so that processes do not mix lines
+            lines.append(self.line(*self.waiting.popleft()))
+            size += len(lines[-1])
+        self.write(b"".join(lines))
 
     def _run(self):
-        while True:
+        last = False
+        while not last:
             time.sleep(self.every)
-            self._last()
+            last = not threading.main_thread().is_alive()
+            try:
+                while self.waiting: self.flush()
+            except OSError: self.waiting.clear()   # the terminal or the pipe is gone
+
+
+def _to_stderr(data):
+    if os.name != "nt":
+        while not select.select((), (2,), (), .5)[1]:            # nobody empties the pipe
+            if not threading.main_thread().is_alive(): return    # and we are ending
+    os.write(2, data)
 
 
 def access_log(kind: str = "auto") -> "AccessLog | None":   # auto, json, line or off

@@ -70,6 +70,11 @@ def test_examples_run(tumour, tmp_path, monkeypatch, line):
         words[-1] = trust("mlship-ed25519 " + "A" * 43 + "= ann").id[:6]
     if "AAAA…" in line:
         words[words.index("mlship-ed25519 AAAA… ann")] = "mlship-ed25519 " + "A" * 43 + "= ann"
+    if words[0] == "api-key":
+        from mlship.access import add_key
+        add_key("keys", "somebody" if words[1] == "add" else "alice")
+    if words[0] == "bench":
+        words += ["--seconds", ".1"]
     if words[0] == "rollback":
         assert mlship("promote", "tumour@4").returncode == 0
     done = mlship(*words, input="y\n")
@@ -81,7 +86,10 @@ def test_examples_run(tumour, tmp_path, monkeypatch, line):
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("line", [e for e in EXAMPLES if e.startswith("mlship serve") and "ipynb" not in e])
-def test_serve_examples_run(tumour, line):
+def test_serve_examples_run(tumour, tmp_path, monkeypatch, line):
+    from mlship.access import add_key
+    monkeypatch.chdir(tmp_path)
+    add_key("keys", "alice")
     words = shlex.split(TEXT_AFTER.sub("", line))[1:]
     if "--port" in words:
         words[words.index("--port") + 1] = "0"
