@@ -29,7 +29,7 @@ define install
 	else $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
 endef
 
-.PHONY: help demo test check lint nbtest pytest tutorials export docs bench constraints clean
+.PHONY: help demo test check lint nbtest pytest tutorials clients export docs bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -74,6 +74,9 @@ tutorials: $(FOR_TEST)  ## the tutorials, as notebooks, in a real kernel (nbval)
 	$(OWN_HOME) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 \
 		-p no:cacheprovider nbs/tutorials; \
 	else echo "SKIPPED: there is no notebook in nbs/tutorials"; fi
+
+clients: $(FOR_TEST)  ## other people's clients, the real ones, in environments of their own (a minute, the first time)
+	@echo "== clients"; $(OWN_HOME) $(BIN)/python -m pytest tests/clients
 
 export: $(FOR_TEST)  ## write mlship/ from the notebooks
 	@$(BIN)/nbdev-export

@@ -389,6 +389,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlship.message.parse_json': ('message.html#parse_json', 'mlship/message.py'),
                                 'mlship.message.request_id_of': ('message.html#request_id_of', 'mlship/message.py')},
             'mlship.mlflow': { 'mlship.mlflow._columns_as_rows': ('mlflow.html#_columns_as_rows', 'mlship/mlflow.py'),
+                               'mlship.mlflow._int_or_float': ('mlflow.html#_int_or_float', 'mlship/mlflow.py'),
+                               'mlship.mlflow._json_with_nan': ('mlflow.html#_json_with_nan', 'mlship/mlflow.py'),
                                'mlship.mlflow._mlflow_json': ('mlflow.html#_mlflow_json', 'mlship/mlflow.py'),
                                'mlship.mlflow._split_rows': ('mlflow.html#_split_rows', 'mlship/mlflow.py'),
                                'mlship.mlflow.invocations': ('mlflow.html#invocations', 'mlship/mlflow.py'),

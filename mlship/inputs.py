@@ -5,10 +5,12 @@
 # %% auto #0
 __all__ = ['ABSENT', 'to_series', 'Batch', 'build', 'decode_rows', 'decode_columns', 'check_any']
 
-# %% ../nbs/04_inputs.ipynb #e0c2a848
+# %% ../nbs/04_inputs.ipynb #efc6a4f9
+import contextlib
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import itemgetter
 import numpy as np
 from .schema import Field, Signature, is_missing
 from .values import (MAX_PROBLEMS, Problem, at, check_column, check_each, check_shaped, missing, refuse, show,
@@ -87,7 +89,7 @@ def _plain(field, values):
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     return [missing(field) if is_missing(v) else v for v in values]
 
-# %% ../nbs/04_inputs.ipynb #a2774a35
+# %% ../nbs/04_inputs.ipynb #5dd10c24
 def _finish(signature, columns, n, problems, ignored=0):
     if problems: refuse([p for _, p in sorted(problems, key=lambda ip: ip[0])])
     return Batch(signature, columns, n, ignored)
@@ -190,7 +192,10 @@ def _transpose(signature, rows, path, problems, extra):
     "Rows (records or lists) as columns, with what is missing or unknown noted."
     fields, ignored = signature.inputs, 0
     names = [f.name for f in fields]
-    if rows and all(type(r) is dict for r in rows):
+    if rows and set(map(type, rows)) == {dict}:
+        if len(names) > 1 and set(map(len, rows)) == {len(names)}:  # as they should be, which is found out fast
+            with contextlib.suppress(KeyError):
+                return dict(zip(names, map(list, zip(*map(itemgetter(*names), rows))))), 0
         known = set(names)
         for f in fields:
             if not f.optional:

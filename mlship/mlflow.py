@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['invocations', 'v1_predict']
 
-# %% ../nbs/24_mlflow.ipynb #da86c264
+# %% ../nbs/24_mlflow.ipynb #adfe9c5f
+import json
 from .bundle import LoadedModel
 from .inputs import decode_rows
 from .message import BadRequest, Request, media_type, parse_json
 from .tables import CSV, PARQUET, read_table
 from .values import Problem, refuse, show
 
-# %% ../nbs/24_mlflow.ipynb #1095a92f
+# %% ../nbs/24_mlflow.ipynb #a671de05
 _mlflow_keys = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
@@ -20,8 +21,23 @@ def invocations(service, model: LoadedModel, request: Request) -> dict:
     "POST /invocations."
     s, kind = model.signature, media_type(request)
     if kind in (CSV, PARQUET): batch = read_table(s, kind, request.body, service.max_rows, extra="ignore")
-    else: batch = _mlflow_json(s, parse_json(request))
+    else: batch = _mlflow_json(s, _json_with_nan(request))
     return {"predictions": service.predict(model, batch, False, request).values}
+
+
+def _json_with_nan(request):
+    try: return parse_json(request)
+    except BadRequest:
+        if b"NaN" not in request.body: raise
+        try: return json.loads(request.body, parse_constant={"NaN": None}.__getitem__, parse_int=_int_or_float)
+        except (ValueError, KeyError, OverflowError, RecursionError): pass
+        raise
+
+
+def _int_or_float(digits):
+    "As orjson reads it"
+    v = int(digits)
+    return v if -2**63 <= v < 2**64 else float(v)
 
 
 def _mlflow_json(s, data):

@@ -79,13 +79,15 @@ def _normalize(a):
 _matrix_steps = {"scale": _scale, "affine": _affine, "impute": _impute, "select": _select, "project": _project,
                  "normalize": _normalize}
 
-# %% ../nbs/07_plan.ipynb #16bf3825
+# %% ../nbs/07_plan.ipynb #2d0791ad
 def _key(v): return None if is_missing(v) else v
 
 
 def _lookup(values, table, unknown):
     if isinstance(values, np.ndarray): values = values.tolist()
     get = table.get
+    try: return list(map(table.__getitem__, values))  # nearly always all are known, and none is missing
+    except KeyError: pass
     if unknown is None:
         try: return [table[_key(v)] for v in values]
         except KeyError: raise Declined from None
@@ -94,6 +96,7 @@ def _lookup(values, table, unknown):
 
 def _fill(values, fill):
     if isinstance(values, np.ndarray): values = values.tolist()
+    if set(map(type, values)) <= {str, type(None)}: return [fill if v is None else v for v in values]
     return [fill if is_missing(v) else v for v in values]
 
 
@@ -107,8 +110,13 @@ def _onehot(step):
             values = columns[name] if fills is None else _fill(columns[name], fills[j])
             codes = _lookup(values, tables[j], None if refuse else -1)
             block = np.zeros((n, sizes[j]))
-            for i, c in enumerate(codes):
-                if c >= 0: block[i, c] = 1.0
+            if n > 50:
+                codes = np.array(codes)
+                there = np.flatnonzero(codes >= 0)
+                block[there, codes[there]] = 1.0
+            else:  # a NumPy call costs as much as these
+                for i, c in enumerate(codes):
+                    if c >= 0: block[i, c] = 1.0
             blocks.append(block if drops[j] is None else np.delete(block, drops[j], axis=1))
         return np.hstack(blocks)
     return run

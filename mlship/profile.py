@@ -78,7 +78,7 @@ def make_profile(signature: Signature, batch: Batch) -> dict:
                 f.name: field_profile(f, batch.columns[f.name]) for f in signature.inputs if f.name in batch.columns
             }}
 
-# %% ../nbs/20_profile.ipynb #653001f6
+# %% ../nbs/20_profile.ipynb #f161ee47
 def outside(profile: dict, signature: Signature, batch: Batch) -> "dict[str, int]":
     "How many values of each field lie outside what training saw (fields with none are left out)."
     found = {}
@@ -100,6 +100,8 @@ def _limits_of(p):
 def _outside_mask(p, field, values):
     if not p or values is None or len(values) == 0: return None
     if "categories" in p:
+        if set(map(type, values)) <= {str, type(None)}:  # nearly always
+            return np.array([v is not None and v not in p["categories"] for v in values])
         return np.array([v is not ABSENT and not is_missing(v) and str(v) not in p["categories"] for v in values])
     if "min" in p and field.is_number:
         if isinstance(values, np.ndarray): a = values

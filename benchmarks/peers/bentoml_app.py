@@ -3,7 +3,7 @@ import os
 
 import bentoml
 import joblib
-import numpy as np
+from inputs import rows_of
 
 
 @bentoml.service(workers=2)
@@ -12,5 +12,5 @@ class Model:
         self.model = joblib.load(os.environ["MODEL"])
 
     @bentoml.api
-    def predict(self, inputs: np.ndarray) -> dict:
-        return {"predictions": self.model.predict(inputs).tolist()}
+    def predict(self, inputs: list) -> dict:
+        return {"predictions": self.model.predict(rows_of(inputs)).tolist()}

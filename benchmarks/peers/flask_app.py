@@ -3,7 +3,7 @@ import os
 
 import flask
 import joblib
-import numpy as np
+from inputs import rows_of
 
 model = joblib.load(os.environ["MODEL"])
 app = flask.Flask(__name__)
@@ -11,8 +11,7 @@ app = flask.Flask(__name__)
 
 @app.post("/predict")
 def predict():
-    rows = np.array(flask.request.get_json()["inputs"], dtype=float)
-    return {"predictions": model.predict(rows).tolist()}
+    return {"predictions": model.predict(rows_of(flask.request.get_json()["inputs"])).tolist()}
 
 
 @app.get("/ready")

@@ -4,7 +4,7 @@ import sys
 
 import joblib
 import litserve
-import numpy as np
+from inputs import rows_of
 
 
 class Model(litserve.LitAPI):
@@ -12,7 +12,7 @@ class Model(litserve.LitAPI):
         self.model = joblib.load(os.environ["MODEL"])
 
     def decode_request(self, request):
-        return np.array(request["inputs"], dtype=float)
+        return rows_of(request["inputs"])
 
     def predict(self, rows):
         return self.model.predict(rows)
