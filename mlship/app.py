@@ -20,7 +20,7 @@ from .openapi import openapi
 from .protocols import Service, handle
 from .shipping import load
 
-# %% ../nbs/28_app.ipynb #4de8790d
+# %% ../nbs/28_app.ipynb #40941e6e
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -74,10 +74,11 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
     @app.get("/docs")
     def docs():
         nonce = new_nonce()
-        return page(docs_page(list(service.models.values()), nonce), nonce)
+        return page(docs_page(list(service.models.values()), nonce, keys=service.keys is not None), nonce)
 
     @app.get("/openapi.json")
-    def openapi_json(): return flask.jsonify(openapi(list(service.models.values())))
+    def openapi_json(): 
+        return flask.jsonify(openapi(list(service.models.values()), keys=service.keys is not None))
 
     @app.route(
         "/<path:path>",

@@ -11,7 +11,7 @@ from .bundle import LoadedModel
 from .card import render
 from .openapi import example_rows, openapi
 
-# %% ../nbs/27_demo.ipynb #7f822c63
+# %% ../nbs/27_demo.ipynb #8620f8f2
 def _pretty(value, wide=88, indent=0) -> str:
     "JSON for reading: what fits on a line stays on it, so that 30 numbers do not become 30 lines."
     text = json.dumps(value, ensure_ascii=False)
@@ -69,9 +69,11 @@ def index_page(models: "list[LoadedModel]", origin: str, nonce: str) -> str:
     )
 
 
-def docs_page(models: "list[LoadedModel]", nonce: str) -> str:
+def docs_page(models: "list[LoadedModel]", nonce: str,
+              keys: bool = False,   # whether the server asks for API keys
+              ) -> str:
     "The page at `/docs`: every route with its schema, and an example to send."
-    api = openapi(models)
+    api = openapi(models, keys=keys)
     for verbs in api["paths"].values():
         for op in verbs.values():
             if "requestBody" in op:

@@ -35,7 +35,7 @@ def row_schema(s: Signature, profile: "dict | None" = None) -> dict:
     return {"type": "array", "prefixItems": [json_schema(f, profile) for f in s.inputs],
             "minItems": len(s.inputs), "maxItems": len(s.inputs)}
 
-# %% ../nbs/26_openapi.ipynb #e870f33f
+# %% ../nbs/26_openapi.ipynb #91f06f9a
 def example_rows(m: LoadedModel, n: int = 1) -> list:
     "Kept example rows, or none where the author let none travel."
     return m.bundle.examples["rows"][:n]
@@ -103,7 +103,9 @@ def _get(summary, description, codes=("200",)):
 
 
 def openapi(models: "list[LoadedModel]",  # the first one is the default
-            version: str = "1") -> dict:
+            version: str = "1",
+            keys: bool = False,           # whether the server asks for API keys
+            ) -> dict:
     "The OpenAPI 3.1 document of a server with these models."
     m, paths = models[0], {}
     s = m.signature
@@ -166,9 +168,30 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
         "properties": {"id": {"type": "string"}, "inputs": {"type": "array", "items": tensor}},
     }
     about = f"{m.bundle.manifest['kind']}, {m.bundle.ref}."
-    return {"openapi": "3.1.0", "info": {"title": m.bundle.manifest.get("title") or m.bundle.name, "version": version,
+    made = {"openapi": "3.1.0", "info": {"title": m.bundle.manifest.get("title") or m.bundle.name, "version": version,
             "description": about + (" " + m.bundle.manifest["notes"] if m.bundle.manifest.get("notes") else "")},
             "paths": paths, "components": {"schemas": {**_errors, "V2Request": v2}}}
+    return _behind_keys(made) if keys else made
+
+
+_keyless = ("/livez", "/readyz")
+
+
+def _behind_keys(document):
+    "Says of every path but the probes' that it needs a key, how a key is sent, and what comes without one."
+    document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"},
+                                                 "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+                                                 "basic": {"type": "http", "scheme": "basic",
+                                                           "description": "the key as password, for browsers"}}
+    for path, methods in document["paths"].items():
+        for how in methods.values():
+            how["security"] = [] if path in _keyless else [{"bearer": []}, {"header": []}, {"basic": []}]
+            if path in _keyless: continue
+            # errors look alike on a path, whatever their number
+            like = next((r for code, r in how["responses"].items() if code in ("400", "503")), {})
+            how["responses"] |= {"401": {**like, "description": "There is no key, or one that is not known."},
+                                 "403": {**like, "description": "This key is for something else."}}
+    return document
 
 
 def v2_example(m: LoadedModel) -> dict:

@@ -47,6 +47,11 @@ def test_keys(total, serve, tmp_path):
         assert (said["error"]["code"] == "unauthorized" if protocol == "native" else
                 said["error_code"] == "BAD_REQUEST" if protocol == "mlflow" else isinstance(said["error"], str))
         assert requests.post(served.url + path, data=BODY, headers={"x-api-key": watcher}).status_code == 403
+    described = requests.get(served.url + "/openapi.json", auth=("anybody", alice)).json()
+    for path, how in ((p, h) for p, verbs in described["paths"].items() for h in verbs.items()):
+        bare = requests.request(how[0], served.url + path, json={})
+        assert (bare.status_code == 401) == bool(how[1]["security"]) == ("401" in how[1]["responses"]), path
+    assert "Authorization: Bearer KEY" in requests.get(served.url + "/docs", auth=("anybody", alice)).text
     for key in (alice, boss):
         r = requests.post(served.url + "/predict", data=BODY, headers={"authorization": f"Bearer {key}"})
         assert r.json()["predictions"] == [6]
