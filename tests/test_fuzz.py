@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlship.access import add_key
 from mlship.app import create_app
 from mlship.message import Request
 from mlship.protocols import Service, handle
@@ -171,10 +172,16 @@ def test_any_path(service, path, method):
         assert r is None or r.status < 500
 
 
-def test_both_ways_answer_the_same(service):
+@pytest.mark.parametrize("doors", [False, True])
+def test_both_ways_answer_the_same(service, doors, tmp_path):
     "The front without Flask and the app behind it: same status, body and headers for the same thousands of requests"
+    import gzip
     import random
-    rng, app = random.Random(0), create_app(*[m for m in service.models.values()])
+    key, options = "nobody's", {}
+    if doors:
+        key = add_key(tmp_path / "keys", "alice")
+        options = {"api_key_file": tmp_path / "keys", "cors": ("https://page.example",), "max_body": 200, "max_rows": 1}
+    rng, app = random.Random(0), create_app(*[m for m in service.models.values()], **options)
     front, flask_alone = app.wsgi_app, app.wsgi_app.wsgi_app
     paths = [
         "/predict",
@@ -205,7 +212,19 @@ def test_both_ways_answer_the_same(service):
         b'{"inputs": [{"name": "input-0", "shape": [1], "datatype": "BYTES", "data": ["a"]}]}',
     ]
 
-    def asked(wsgi, method, path, body, content_type):
+    more = [
+        {},
+        {"HTTP_ORIGIN": "https://page.example", "HTTP_ACCESS_CONTROL_REQUEST_METHOD": "POST"},
+        {"HTTP_ORIGIN": "https://other.example"},
+        {"HTTP_ACCEPT_ENCODING": "gzip, zstd;q=0.5"},
+        {"HTTP_ACCEPT": "text/csv"},
+        {"HTTP_X_TIMEOUT_MS": "soon"},
+        {"HTTP_CONTENT_ENCODING": "gzip"},
+    ]
+    keys = [{"HTTP_X_API_KEY": key}, {"HTTP_AUTHORIZATION": f"Bearer {key}"}, {"HTTP_X_API_KEY": "wrong"}, {}]
+    seen = set()
+
+    def asked(wsgi, method, path, body, content_type, more):
         import io
         path, _, query = path.partition("?")
         said = {}
@@ -222,14 +241,20 @@ def test_both_ways_answer_the_same(service):
             "HTTP_X_REQUEST_ID": "same",
             "wsgi.errors": io.StringIO(),
             "SERVER_PROTOCOL": "HTTP/1.1",
+            **more,
         }
         out = b"".join(wsgi(environ, lambda status, headers, *_: said.update(status=status, headers=headers)))
         headers = sorted((k.lower(), v) for k, v in said["headers"] if k.lower() != "content-length")
+        seen.add(said["status"].partition(" ")[0])
         return said["status"].partition(" ")[0], headers, out
     for _ in range(3000):
-        request = rng.choice(["GET", "POST", "POST", "POST", "HEAD", "PUT"]), rng.choice(paths), rng.choice(bodies), \
-            rng.choice(["application/json"] * 4 + ["text/csv", ""])
+        headers, body = {**rng.choice(more), **rng.choice(keys)}, rng.choice(bodies)
+        if "HTTP_CONTENT_ENCODING" in headers and rng.random() < .8:
+            body = gzip.compress(body * rng.choice([1, 1, 300]))
+        method = rng.choice(["GET", "POST", "POST", "POST", "HEAD", "PUT", "OPTIONS"])
+        request = (method, rng.choice(paths), body, rng.choice(["application/json"] * 4 + ["text/csv", ""]), headers)
         assert asked(front, *request) == asked(flask_alone, *request), request
+    assert seen >= {"200", "400", "404", "405", "415", "422"} | ({"204", "401", "413"} if doors else set()), seen
 
 
 @pytest.mark.slow
