@@ -138,12 +138,9 @@ def memory(process):
 def soak(seconds, clients=6):
     "What happened, as plain values"
     X, right = models()
-    server = subprocess.Popen(
-        [MLSHIP, "serve", "tumour", "table", "--port", "0", "--access-log", "off"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    log = tempfile.TemporaryFile("w+")  # not a pipe: one that nobody reads holds up who writes into it
+    server = subprocess.Popen([MLSHIP, "serve", "tumour", "table", "--port", "0", "--access-log", "off"],
+                              stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         url, parent = server.stdout.readline().strip(), psutil.Process(server.pid)
         stop, seen, wrong, sizes = threading.Event(), Counter(), [], []
@@ -169,7 +166,8 @@ def soak(seconds, clients=6):
             t.join()
     finally:
         server.send_signal(signal.SIGTERM)
-        err = server.communicate(timeout=40)[1]
+        server.wait(40)
+    log.seek(0)
     third = max(1, len(sizes) // 3)
     return {
         "seconds": seconds,
@@ -179,8 +177,10 @@ def soak(seconds, clients=6):
         "number of wrong": len(wrong),
         "exit code": server.returncode,
         "promotions": len(sizes),
-        "tracebacks": err.count("Traceback"),
-        "MB of each worker": {"after a third": sizes[third - 1], "at the end": sizes[-1]},
+        "tracebacks": log.read().count("Traceback"),
+        "MB of each worker": {
+            "after a third": sizes[third - 1], "after two thirds": sizes[2 * third - 1], "at the end": sizes[-1]
+        },
     }
 
 

@@ -10,13 +10,14 @@ import numpy as np
 from .core import need
 from .steps import NoPlan, is_sklearn, put_classes
 
-# %% ../nbs/21_estimators.ipynb #ae036970
+# %% ../nbs/21_estimators.ipynb #920e864a
 LINEAR_CLASSIFIERS = ("LogisticRegression", "LogisticRegressionCV", "SGDClassifier", "LinearSVC", "RidgeClassifier",
-                      "RidgeClassifierCV", "Perceptron", "PassiveAggressiveClassifier")
+                      "RidgeClassifierCV", "Perceptron", "PassiveAggressiveClassifier", "LinearDiscriminantAnalysis")
 LINEAR_REGRESSORS = ("LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV",
-                     "SGDRegressor", "LinearSVR", "HuberRegressor", "BayesianRidge", "ARDRegression", "Lars",
-                     "LassoLars", "TheilSenRegressor", "QuantileRegressor")
-LOG_LINEAR_REGRESSORS = ("PoissonRegressor", "GammaRegressor")
+                     "SGDRegressor", "LinearSVR", "HuberRegressor", "BayesianRidge", "ARDRegression", "Lars", "LarsCV",
+                     "LassoLars", "LassoLarsCV", "LassoLarsIC", "TheilSenRegressor", "QuantileRegressor",
+                     "OrthogonalMatchingPursuit", "OrthogonalMatchingPursuitCV", "PassiveAggressiveRegressor")
+LOG_LINEAR_REGRESSORS = ("PoissonRegressor", "GammaRegressor", "TweedieRegressor")
 
 
 def linear_last(model, arrays, proba) -> list:
@@ -26,7 +27,10 @@ def linear_last(model, arrays, proba) -> list:
     last = {"op": "linear", "coef": arrays.put(coef),
             "intercept": arrays.put(np.broadcast_to(intercept, (coef.shape[0],)))}
     if is_sklearn(model, *LINEAR_REGRESSORS): return [{**last, "link": "identity", "flat": np.ndim(model.coef_) == 1}]
-    if is_sklearn(model, *LOG_LINEAR_REGRESSORS): return [{**last, "link": "exp", "flat": True}]
+    if is_sklearn(model, *LOG_LINEAR_REGRESSORS):
+        powered = getattr(model, "link", "log")   # Tweedie's; "auto" is the identity up to the normal distribution
+        identity = powered == "identity" or powered == "auto" and model.power <= 0
+        return [{**last, "link": "identity" if identity else "exp", "flat": True}]
     put_classes(model, arrays)
     decide = "sign" if coef.shape[0] == 1 else "score"
     links = (("expit", "softmax2") if coef.shape[0] == 1 else ("softmax", "ovr")) if proba else ("identity",)

@@ -35,7 +35,7 @@ def put_classes(model, arrays):
     if classes.dtype.kind not in "biufU": raise NoPlan(f"labels of dtype {classes.dtype}")
     arrays["classes"] = classes
 
-# %% ../nbs/20_steps.ipynb #5ce4fe06
+# %% ../nbs/20_steps.ipynb #a12565d1
 def _matrix_step(t, arrays: Arrays):
     "A fitted transformer as ([steps], back) for a float matrix."
     keep = lambda M: M
@@ -67,7 +67,7 @@ def _matrix_step(t, arrays: Arrays):
             {"op": "impute", "fill": arrays.put(fill[~holes].astype(float)), "keep": arrays.put(~holes, bool)}
         ], keep
     if is_sklearn(t, "Normalizer"): return [{"op": "normalize", "norm": t.norm}], keep
-    if is_sklearn(t, "PCA"):
+    if is_sklearn(t, "PCA", "IncrementalPCA"):
         step = {"op": "project", "mean": arrays.put(t.mean_), "components": arrays.put(t.components_.T)}
         return [step | ({"scale": arrays.put(np.sqrt(t.explained_variance_))} if t.whiten else {})], keep
     if is_sklearn(t, "TruncatedSVD"): return [{"op": "project", "components": arrays.put(t.components_.T)}], keep
