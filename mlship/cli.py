@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'build', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #32bb60d5
+# %% ../nbs/90_cli.ipynb #dba57744
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
 from .cli_store import gc, list_, rm, show
+from .cli_travel import install, pack_, pull, push, trust
 from .console import Group, complete_refs, example, open_console, open_progress, store_option, table
 from .core import MlshipError, UsageError
 
@@ -278,5 +279,6 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #56867d3f
-for command in (list_, show, rm, gc, diff_, promote, rollback, history, key): main.add_command(command)
+# %% ../nbs/90_cli.ipynb #5acebd76
+for command in (list_, show, rm, gc, diff_, promote, rollback, history, key, pack_, install, trust, push, pull):
+    main.add_command(command)
