@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'build', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #dba57744
+# %% ../nbs/90_cli.ipynb #387a152d
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
+from .cli_export import export
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
 from .cli_store import gc, list_, rm, show
@@ -279,6 +280,7 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #5acebd76
-for command in (list_, show, rm, gc, diff_, promote, rollback, history, key, pack_, install, trust, push, pull):
+# %% ../nbs/90_cli.ipynb #f0a168dd
+for command in (list_, show, rm, gc, diff_, promote, rollback, history, key, export, pack_, install, trust,
+                push, pull):
     main.add_command(command)
