@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'build', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #387a152d
+# %% ../nbs/90_cli.ipynb #9b7f315b
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
@@ -13,7 +13,7 @@ from .cli_export import export
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
 from .cli_store import gc, list_, rm, show
-from .cli_travel import install, pack_, pull, push, trust
+from .cli_travel import import_, install, pack_, pull, push, trust
 from .console import Group, complete_refs, example, open_console, open_progress, store_option, table
 from .core import MlshipError, UsageError
 
@@ -280,7 +280,7 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #f0a168dd
+# %% ../nbs/90_cli.ipynb #f489a7af
 for command in (list_, show, rm, gc, diff_, promote, rollback, history, key, export, pack_, install, trust,
-                push, pull):
+                push, pull, import_):
     main.add_command(command)

@@ -200,7 +200,7 @@ def onnx_model(t: Tables, array: str = "",  # the name of the only input, where 
     g.onnx.checker.check_model(model)
     return model.SerializeToString()
 
-# %% ../nbs/44_export_onnx.ipynb #57002258
+# %% ../nbs/44_export_onnx.ipynb #78445f68
 def _asked(call, batch, most=64):
     "Answers row by row, None where a row is refused: a refused set is asked again in halves."
     if len(batch) > most: return [a for i in range(0, len(batch), most) for a in _asked(call, batch[i:i + most])]
@@ -288,7 +288,8 @@ def export_onnx(bundle: Bundle,
     report = parity(bundle, t, data)
     if report["other_labels"] or report["difference"] > 1e-9:
         raise CannotExport(f"as ONNX, {report['other_labels']} of {report['rows']} rows would get another answer"
-                           f" than by {t.ref} (largest difference {report['difference']:.1e})", fix="--to java  or  --to c")
+                           f" than by {t.ref} (largest difference {report['difference']:.1e})",
+                           fix="--to java  or  --to c")
     shapes = ([{"name": bundle.signature.inputs[0].name, "type": "double", "shape": f"(n, {len(t.columns)})"}]
               if single else [{"name": json.dumps(c.name, ensure_ascii=False), "shape": "(n, 1)",
                                "type": "string" if c.kind == "text" else "double"} for c in t.columns])
