@@ -5,15 +5,17 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'build', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #cd85d974
+# %% ../nbs/90_cli.ipynb #f7eb9da3
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
 from .cli_access import api_key
 from .cli_bench import bench_
+from .cli_export import export
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
 from .cli_store import gc, list_, rm, show
+from .cli_travel import import_, install, pack_, pull, push, trust
 from .console import Group, complete_refs, example, open_console, open_progress, store_option, table
 from .core import MlshipError, UsageError
 
@@ -334,5 +336,7 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #42a89623
-for command in (list_, show, rm, gc, diff_, promote, rollback, history, bench_, key, api_key): main.add_command(command)
+# %% ../nbs/90_cli.ipynb #df7270bb
+for command in (list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_, install, push, pull,
+                import_, key, trust, api_key):
+    main.add_command(command)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Ref', 'parse_ref', 'is_path', 'Store']
 
-# %% ../nbs/09_store.ipynb #aff5d630
+# %% ../nbs/09_store.ipynb #7c23c4f2
 import contextlib, os, platform, re, shutil, time, uuid
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,9 +24,10 @@ from mlship.core import (
     sync_folder,
     write_atomic,
 )
+from .pack import ENDING, pack_id, unpack
 from .proc import alive
 
-# %% ../nbs/09_store.ipynb #5859e475
+# %% ../nbs/09_store.ipynb #d27347e2
 @dataclass(frozen=True)
 class Ref:
     "What `tumour`, `tumour@3` or `tumour@prod` says."
@@ -46,8 +47,8 @@ def parse_ref(text: str) -> Ref:
 
 
 def is_path(text: str) -> bool:
-    "Does this mean a folder rather than a name in the store?"
-    return (any(s in text for s in (os.sep, os.altsep or os.sep)) or text.startswith(".")
+    "Does this mean a folder or a pack rather than a name in the store?"
+    return (any(s in text for s in (os.sep, os.altsep or os.sep)) or text.startswith(".") or text.endswith(ENDING)
             or (Path(text) / "bundle.json").exists())
 
 
@@ -132,8 +133,19 @@ class Store:
 
     def open(self, ref: str) -> Bundle:
         "The bundle that a ref or a path means."
+        if str(ref).endswith(ENDING): return open_bundle(self._unpacked(Path(ref)))
         if is_path(ref): return open_bundle(Path(ref))
         return open_bundle(self._path(self.resolve(ref)))
+
+    def _unpacked(self, path: Path) -> Path:
+        "Where a pack's bundle lies as a folder, so that a server's workers need not each unpack it."
+        place = self.folder/".packs"/pack_id(path)[:32]
+        if not place.exists():
+            with self.draft() as d:
+                unpack(path, d.folder)
+                place.parent.mkdir(exist_ok=True)
+                claim_folder(d.folder, place)     # or somebody else was first, with the same bundle
+        return place
 
     @contextlib.contextmanager
     def draft(self):
@@ -162,6 +174,25 @@ class Store:
             place = self.folder/name/"versions"/str(version)
             if claim_folder(draft.folder, place): return open_bundle(place)
 
+    def adopt(self, folder: Path,   # a whole bundle in a staging folder of this store
+              ) -> Bundle:
+        "Give a bundle from elsewhere the place that its own name and version say, as it was signed."
+        b = open_bundle(folder)
+        b.refuse_untrusted()
+        b.verify()
+        name, own = check_name(b.name), sha256((b.folder/"bundle.json").read_bytes())
+        place, mark = self.folder/name/"versions"/str(b.version), self.folder/name/"removed"/str(b.version)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sync_folder(self.folder); sync_folder(self.folder/name)
+        if not mark.exists() or mark.read_text() == own:
+            if claim_folder(b.folder, place):
+                with contextlib.suppress(FileNotFoundError): mark.unlink()
+                return open_bundle(place)
+            if sha256((place/"bundle.json").read_bytes()) == own: return open_bundle(place)
+        what = "was another bundle, which was removed" if mark.exists() else "is another bundle"
+        raise UsageError(f"{b.ref} {what} in {self.folder}",
+                         fix=f"give it the next free number, signed with our own key:  --name {name}")
+
     def remove(self, name: str, version: int):
         "Delete one version, unless an alias points to it. Its number is never used again."
         path = self._path(Ref(name, version=version))
@@ -173,7 +204,7 @@ class Store:
                     f"mlship rm {name}@{pointing[0]}  to forget the alias",
             )
         (self.folder/name/"removed").mkdir(exist_ok=True)
-        write_atomic(self.folder/name/"removed"/str(version), "")
+        write_atomic(self.folder/name/"removed"/str(version), sha256((path/"bundle.json").read_bytes()))
         remove_tree(path)
 
     def gc(self, keep: "int | None" = None,  # versions to keep of each name; None: all
@@ -192,6 +223,10 @@ class Store:
             old = time.time() - p.stat().st_mtime > 24 * 3600
             if old or (host == _host() and pid.isdigit() and not alive(int(pid))):   # others' processes cannot be seen
                 sweep(p, f"leftover {p.name}", lambda p=p: shutil.rmtree(p, ignore_errors=True))
+        for kind in (".packs", ".incoming"):
+            for p in (self.folder/kind).glob("*"):
+                if time.time() - p.stat().st_mtime > 24 * 3600: sweep(p, f"opened pack or broken-off pull {p.name}",
+                                                                      lambda p=p: remove_tree(p))
         for p in self.folder.glob("*/versions/.*.gone"):
             sweep(p, f"leftover {p.name}", lambda p=p: shutil.rmtree(p, ignore_errors=True))
         if keep is not None:

@@ -10,7 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from mlship.cli import main
 from mlship.shipping import ship
@@ -36,11 +38,10 @@ ALL = dict(commands())
 @pytest.fixture
 def tumour(home):
     "Three versions of one model with aliases, in a store of its own"
-    def double(x):
-        return 2 * x
-    for _ in range(4):
-        ship(double, [1, 2], name="tumour", check=False)
-    ship(double, [1, 2], name="digits", check=False)
+    X = pd.DataFrame({"mass": [1.0, 2.0, 3.0]})
+    double = LinearRegression().fit(X, 2 * X["mass"])
+    for name in 4 * ["tumour"] + ["digits"]:
+        ship(double, X, name=name, check=False)
     Store().set_alias("tumour", "prod", 3)
     Store().set_alias("digits", "prod", 1)
     return home
@@ -60,7 +61,7 @@ EXAMPLES = [line.strip() for command in ALL.values() for line in (command.epilog
 TEXT_AFTER = re.compile(r"\s{2,}\S.*$")          # "mlship rm tumour@2      one version"
 
 
-@pytest.mark.parametrize("line", [e for e in EXAMPLES if e.split()[1] not in ("serve", "predict", "build")])
+@pytest.mark.parametrize("line", [e for e in EXAMPLES if e.split()[1] not in ("serve", "predict", "build", "import")])
 def test_examples_run(tumour, tmp_path, monkeypatch, line):
     from mlship.keys import own_key, trust
     monkeypatch.chdir(tmp_path)
@@ -75,6 +76,13 @@ def test_examples_run(tumour, tmp_path, monkeypatch, line):
         add_key("keys", "somebody" if words[1] == "add" else "alice")
     if words[0] == "bench":
         words += ["--seconds", ".1"]
+    words = ["mass=kind" if w == "class=kind" else w for w in words]
+    if words[0] == "install":
+        assert mlship("pack", "tumour@3").returncode == 0
+    if words[0] in ("push", "pull"):
+        words[-1] = str(tmp_path / "models")
+    if words[0] == "pull":
+        assert mlship("push", "tumour@3", words[-1]).returncode == 0
     if words[0] == "rollback":
         assert mlship("promote", "tumour@4").returncode == 0
     done = mlship(*words, input="y\n")
