@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from .console import complete_refs, example, open_progress, store_option, yes_option
 
-# %% ../nbs/82_cli_travel.ipynb #4e40238a
+# %% ../nbs/82_cli_travel.ipynb #96267ca4
 _ref = click.argument("ref", shell_complete=lambda c, p, i: complete_refs(i))
 _name = click.option("--name", help="Take it over under this name, as its next version, signed with our own key.")
 
@@ -111,10 +111,11 @@ def _rows(file):
 def import_(what, name, rows, yes, store):
     "Take over an MLflow model folder (sklearn or pyfunc); loading it runs its code."
     from mlship.core import UsageError
-    from mlship.import_mlflow import import_mlflow
+    from mlship.import_mlflow import import_mlflow, read_mlmodel
     kind, _, folder = what.partition(":")
     if kind != "mlflow" or not folder:
         raise UsageError(f"{what!r} is nothing to import", fix="mlship import mlflow:DIR")
+    read_mlmodel(Path(folder))   # is there anything to trust?
     X = _rows(rows) if rows else None
     if not yes: click.confirm(f"loading {folder} runs its code; do you trust whoever made it?", abort=True)
     b = import_mlflow(folder, name, X, store)

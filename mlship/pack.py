@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['ENDING', 'check_path', 'read_manifest', 'pack', 'pack_id', 'unpack']
 
-# %% ../nbs/07_pack.ipynb #502fbcf2
+# %% ../nbs/07_pack.ipynb #23b222b4
+import errno
 import hashlib, json, os, struct, uuid, zipfile, zlib
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -79,7 +80,7 @@ def pack(bundle,               # an opened bundle
         with suppress(OSError): beside.unlink()
     return path.stat().st_size
 
-# %% ../nbs/07_pack.ipynb #26504d64
+# %% ../nbs/07_pack.ipynb #390315b1
 _broken = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error,
            KeyError)
 
@@ -100,10 +101,15 @@ def _signed(z, where):
 
 def _opened(path):
     path = Path(path)
-    try: return zipfile.ZipFile(path)
+    try: z = zipfile.ZipFile(path)
     except FileNotFoundError: raise NotFound(f"there is no file {path}", fix="check the name") from None
     except OSError as e: raise NotFound(f"{path} cannot be read: {e.strerror}", fix="name a file that can") from None
     except _broken: raise Damaged(f"{path} is cut off, or is no pack", fix=_get_again) from None
+    for i in z.infolist():   # one way to compress is one decoder that has to be safe, and whose errors are known
+        if i.compress_type != zipfile.ZIP_DEFLATED or i.flag_bits & 1:
+            z.close()
+            raise Damaged(f"{i.filename!r} in {path} is not compressed as mlship does it", fix=_get_again)
+    return z
 
 
 def pack_id(path: Path) -> str:
@@ -132,6 +138,9 @@ def unpack(path: Path,     # a pack
                 if (digest, size) != (entry["sha256"], entry["size"]):
                     raise Damaged(f"{name} in {path} is not what was signed: it was changed or damaged", fix=_get_again)
         except _broken as e:
+            raise Damaged(f"{path} is no whole pack: {e}", fix=_get_again) from None
+        except OSError as e:
+            if e.errno != errno.EINVAL: raise   # a place before the file's beginning: the table of contents is damaged
             raise Damaged(f"{path} is no whole pack: {e}", fix=_get_again) from None
     for place in {folder, *((folder/name).parent for name in files)}: sync_folder(place)
     return manifest

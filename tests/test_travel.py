@@ -1,15 +1,19 @@
 """Bundles that travel: a killed push or pull, an S3-compatible server, and two people who never share a home."""
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from mlship.core import MlshipError, NotFound, UsageError
+from mlship.core import Damaged, MlshipError, NotFound, UsageError
+from mlship.pack import pack, unpack
 from mlship.shipping import ship
 from mlship.store import Store
 from mlship.travel import Remote, pull, push
@@ -186,3 +190,27 @@ def test_from_one_home_to_another_by_a_file(big, tmp_path):
     push(big, tmp_path / "shared")
     revoked = cli("pull", "big", tmp_path / "shared", "--store", tmp_path / "s", home=you)
     assert revoked.returncode == 4 and "revoked" in revoked.stderr and not Store(tmp_path / "s").names()
+
+
+def test_a_damaged_pack_is_refused_or_still_the_same(home, tmp_path):
+    "Flipped bits anywhere, and more of them where the ZIP's table of contents is; cut off anywhere"
+    rng, seen = random.Random(0), Counter()
+    whole, broken = tmp_path / "m.mlship", tmp_path / "broken.mlship"
+    pack(ship(lambda X: X, [1.0, 2.0], name="m", check=False), whole)
+
+    def content(path):
+        with tempfile.TemporaryDirectory() as folder:
+            unpack(path, folder)
+            return {f.relative_to(folder): f.read_bytes() for f in Path(folder).rglob("*") if f.is_file()}
+    right, data = content(whole), whole.read_bytes()
+    for i in range(1500):
+        bad = bytearray(data)
+        bad[rng.randrange(len(bad)) if i % 2 else len(bad) - 1 - rng.randrange(700)] ^= 1 << rng.randrange(8)
+        broken.write_bytes(bad[:rng.randrange(len(bad))] if i % 5 == 0 else bad)
+        try:
+            assert content(broken) == right   # a date in the table of contents, for example
+            seen["same"] += 1
+        except Damaged as e:
+            assert "broken.mlship" in e.message and e.fix
+            seen["refused"] += 1
+    assert seen["refused"] > 1000 and seen["same"] > 10, seen
