@@ -203,7 +203,7 @@ def test_a_damaged_pack_is_refused_or_still_the_same(home, tmp_path):
             unpack(path, folder)
             return {f.relative_to(folder): f.read_bytes() for f in Path(folder).rglob("*") if f.is_file()}
     right, data = content(whole), whole.read_bytes()
-    for i in range(1500):
+    for i in range(600):
         bad = bytearray(data)
         bad[rng.randrange(len(bad)) if i % 2 else len(bad) - 1 - rng.randrange(700)] ^= 1 << rng.randrange(8)
         broken.write_bytes(bad[:rng.randrange(len(bad))] if i % 5 == 0 else bad)
@@ -213,4 +213,4 @@ def test_a_damaged_pack_is_refused_or_still_the_same(home, tmp_path):
         except Damaged as e:
             assert "broken.mlship" in e.message and e.fix
             seen["refused"] += 1
-    assert seen["refused"] > 1000 and seen["same"] > 10, seen
+    assert seen["refused"] > 400 and seen["same"] > 4, seen
