@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlship.core import MlshipError, Untrusted
-from mlship.image import write_context
+from mlship.context import write_context
 from mlship.keys import own_key, revoke
 from mlship.shipping import ship
 from mlship.store import Store
@@ -24,12 +24,15 @@ def context(home, tmp_path):
 def test_what_travels(context, home):
     bundle, folder = context
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    assert {"Dockerfile", ".dockerignore", "requirements.txt", "README.txt", f"keys/{own_key().id}.pub"} <= there
-    assert {f"bundle/{f}" for f in (*bundle.manifest["files"], "bundle.json", "signature.json")} <= there
+    assert {"Dockerfile", ".dockerignore", "requirements.txt", "constraints.txt", "README.txt", "start.py",
+            "model/HANDOVER.md", f"keys/{own_key().id}.pub"} <= there
+    assert {f"model/bundle/{f}" for f in (*bundle.manifest["files"], "bundle.json", "signature.json")} <= there
     private = (home / "keys" / "own.pem").read_text()
     assert not [p for p in folder.rglob("*") if p.is_file() and private.encode() in p.read_bytes()]
-    pins = (folder / "requirements.txt").read_text().splitlines()
-    assert all("==" in p or " @ " in p for p in pins) and not any(p.startswith("mlship") for p in pins)
+    first, *asked = (folder / "requirements.txt").read_text().splitlines()
+    pins = (folder / "constraints.txt").read_text().splitlines()
+    assert first == "--constraint constraints.txt" and "granian>=2.5" in asked
+    assert all("==" in p or " @ " in p for p in pins) and not any(p.startswith("mlship") for p in asked + pins)
 
 
 def test_a_new_version_changes_only_the_last_layers(context, tmp_path):
@@ -41,7 +44,9 @@ def test_a_new_version_changes_only_the_last_layers(context, tmp_path):
     assert (first / "requirements.txt").read_bytes() == (second / "requirements.txt").read_bytes()
     assert (first / wheel).read_bytes() == (second / wheel).read_bytes()
     lines = (first / "Dockerfile").read_text().splitlines()
-    assert [line.split()[0] for line in lines if line[:4] in ("COPY", "USER")][-3:] == ["USER", "COPY", "COPY"]
+    assert (first / "constraints.txt").read_bytes() == (second / "constraints.txt").read_bytes()
+    assert [line for line in lines if line[:4] in ("COPY", "USER", "RUN ")][-2:] == [
+        "USER 10001:10001", "COPY model/ /opt/mlship/model/"]
 
 
 @pytest.mark.slow
@@ -78,7 +83,7 @@ def test_the_wheel_serves_where_no_source_tree_is(context, tmp_path):
         (home / key.name).write_bytes(key.read_bytes())
     code = (
         "import json, sys, mlship, mlship.shipping, mlship.card as c\nm ="
-        f" mlship.load({str(folder / 'bundle')!r})\nprint(json.dumps([m.predict([21.0]), mlship.__file__,"
+        f" mlship.load({str(folder / 'model' / 'bundle')!r})\nprint(json.dumps([m.predict([21.0]), mlship.__file__,"
         " len(c.render('card/card.html', card=m.bundle.card()))]))"
     )
     env = {**os.environ, "MLSHIP_HOME": str(home.parent.parent)}
