@@ -146,7 +146,12 @@ def read_lock(path: Path,             # a requirements file with hashes
             raise UsageError(f"the lock {path} has {r.name} {got}, and the image needs {line}", fix=made)
     return data
 
-# %% ../nbs/41_context.ipynb #e41826b4
+# %% ../nbs/41_context.ipynb #56ed8bf7
+# what a server imports as it starts: compiled in a lean image, where the rest is not
+_at_start = ("mlship.cli", "mlship.server", "mlship.app", "mlship.release", "mlship.shipping", "mlship.store",
+             "granian.http", "granian.server", "prometheus_client.multiprocess", "rich.console")
+
+
 def _fill(folder, bundle, base, tag, gpu, lean, lock):
     shutil.copytree(bundle.folder, folder/"model"/"bundle")
     key = bundle.signed_by if bundle.trust == "trusted" else None    # an image trusts nobody whom we do not trust
@@ -159,6 +164,7 @@ def _fill(folder, bundle, base, tag, gpu, lean, lock):
     if lock: (folder/"requirements.lock").write_bytes(read_lock(lock, (requirements, constraints)))
     values = dict(
         ref=bundle.ref, tag=tag, base=base, gpu=gpu, key=key, lean=lean, lock=lock,
+        imports=[*_at_start, *(["onnxruntime"] if bundle.manifest.get("plan", {}).get("kind") == "trees" else [])],
         labels=_labels(bundle, key and key.id),
         wheel=make_wheel(folder), mlship_version=importlib.metadata.version(DISTRIBUTION))
     for template in ("start.py", "README.txt", "dockerignore", "Dockerfile"):

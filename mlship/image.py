@@ -127,9 +127,9 @@ def build(bundle: Bundle,
         raise MlshipError(f"{engine} could not build {tag}:\n{why}", fix=fix)
     return Built(tag, engine, _layers(engine, tag))
 
-# %% ../nbs/42_image.ipynb #f7f8bcb4
-_ours = (("/opt/mlship/model", "the model"), ("/opt/mlship/keys", "the key"), ("start.py", "mlship"),
-         ("/opt/mlship/lib /opt", "mlship"), ("/opt/venv /opt", "libraries"))
+# %% ../nbs/42_image.ipynb #411ce813
+_ours = {"opt/venv": "libraries", "opt/mlship/lib": "mlship", "opt/mlship": "mlship",
+         "opt/mlship/keys/trusted": "the key", "opt/mlship/model": "the model"}    # by where they are copied to
 
 
 def _bytes(text):
@@ -146,6 +146,7 @@ def _layers(engine, tag):
     first = max(i for i, (_, what) in enumerate(rows) if "MLSHIP_HOME" in what or "/opt/mlship" in what)
     sizes = {"base": sum(_bytes(size) for size, _ in rows[first + 1:])}
     for size, what in reversed(rows[:first + 1]):
-        name = next((name for mark, name in _ours if "COPY" in what and mark in what), None)
+        place = re.sub(r"\s*#.*$", "", what).split() if "COPY" in what else []      # "# buildkit"
+        name = _ours.get(place[-1].strip("/")) if place else None
         if name: sizes[name] = sizes.get(name, 0) + _bytes(size)
     return [Layer(what, size) for what, size in sizes.items()]

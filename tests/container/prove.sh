@@ -46,11 +46,37 @@ installed() {  # PACKAGE...: those of them that exist here are there now
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${known[@]}" >/dev/null
 }
 
+full=$("$python" -c 'import platform; print(platform.python_version())')
+base=python:${full%.*}-slim
+
+base_for() {  # ENGINE: the base image is there now; says where from
+  if "$1" image inspect "$base" >/dev/null 2>&1; then from="$base, which is here"; return; fi
+  if timeout 180 "$1" pull -q "docker.io/library/$base" >/dev/null 2>&1; then from="$base, fetched"; return; fi
+  why="$base can be fetched from no registry"
+  as_root_on_debian || return 1
+  local tar
+  tar=${XDG_CACHE_HOME:-$HOME/.cache}/mlship-test/base-$full-$(. /etc/os-release && echo "$VERSION_CODENAME").tar
+  if [ ! -s "$tar" ]; then
+    why="$base can be fetched from no registry, and mmdebstrap cannot be installed"
+    installed mmdebstrap || return 1
+    mkdir -p "$(dirname "$tar")"
+    why="no stand-in for $base could be made"
+    bash "$here/base.sh" "$tar" "$python" >"$work/base.log" 2>&1 || { tail -15 "$work/base.log"; return 1; }
+  fi
+  "$1" import --change 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' \
+    --change 'ENV LANG=C.UTF-8' "$tar" "$base" >/dev/null
+  from="a stand-in for $base, made here"
+}
+
 for candidate in ${MLSHIP_TEST_ENGINE:-docker podman}; do
-  command -v "$candidate" >/dev/null && timeout 20 "$candidate" info >/dev/null 2>&1 && { engine=$candidate; break; }
+  command -v "$candidate" >/dev/null && timeout 20 "$candidate" info >/dev/null 2>&1 || continue
+  base_for "$candidate" || skip "$why"
+  # an engine may build and yet not run: rootless, in a container itself
+  if timeout 60 "$candidate" run --rm "$base" python -c 0 >"$work/run.log" 2>&1; then engine=$candidate; break; fi
+  echo "$candidate is here, but runs no container: $(tail -1 "$work/run.log" | cut -c1-200)"
 done
 if [ -z "$engine" ]; then
-  as_root_on_debian || skip "neither docker nor podman answers, and an engine can be started only by root on Debian"
+  as_root_on_debian || skip "neither docker nor podman runs containers, and an engine can be started only by root on Debian"
   # docker-cli and docker-buildx are packages of their own in newer releases
   installed docker.io docker-cli docker-buildx iproute2 iptables || skip "docker could not be installed by apt"
   PATH=/usr/bin:$PATH  # the client that belongs to this engine
@@ -67,24 +93,9 @@ if [ -z "$engine" ]; then
   timeout 5 docker info >/dev/null 2>&1 || skip "dockerd does not answer: $(tail -1 "$work/log")"
   engine=docker
   lap "engine started: docker $(docker version -f '{{.Server.Version}}')"
+  base_for docker || skip "$why"
 fi
-
-full=$("$python" -c 'import platform; print(platform.python_version())')
-base=python:${full%.*}-slim
-if "$engine" image inspect "$base" >/dev/null 2>&1; then lap "base image: $base, which is here"
-elif timeout 180 "$engine" pull -q "docker.io/library/$base" >/dev/null 2>&1; then lap "base image: $base, fetched"
-else
-  as_root_on_debian || skip "$base can be fetched from no registry"
-  tar=${XDG_CACHE_HOME:-$HOME/.cache}/mlship-test/base-$full-$(. /etc/os-release && echo "$VERSION_CODENAME").tar
-  if [ ! -s "$tar" ]; then
-    installed mmdebstrap || skip "$base can be fetched from no registry, and mmdebstrap cannot be installed"
-    mkdir -p "$(dirname "$tar")"
-    bash "$here/base.sh" "$tar" "$python" >"$work/base.log" 2>&1 || { tail -15 "$work/base.log"; exit 1; }
-  fi
-  "$engine" import --change 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' \
-    --change 'ENV LANG=C.UTF-8' "$tar" "$base" >/dev/null
-  lap "base image: a stand-in for $base, made here"
-fi
+lap "base image: $from"
 
 # a linter for Dockerfiles; the test that wants it says so where it is missing
 if ! command -v hadolint >/dev/null; then

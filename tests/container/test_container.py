@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from mlship.context import write_context
 from mlship.core import MlshipError
-from mlship.image import build
+from mlship.image import _layers, build
 from mlship.outputs import differs
 from mlship.store import Store
 
@@ -54,12 +55,13 @@ def store(tmp_path_factory):
 def images(store):
     "Built by the command, as a user does: name -> (tag, what it printed, seconds)"
     made = {}
-    for ref in ("tumour@1", "double@1"):
+    for ref, *options in (("tumour@1",), ("double@1",), ("people@1", "--lean")):
         tag, started = f"mlship-test/{ref.replace('@', ':')}", time.monotonic()
-        done = subprocess.run([MLSHIP, "build", ref, "-t", tag, "--engine", ENGINE], capture_output=True, text=True)
+        words = [MLSHIP, "build", ref, "-t", tag, "--engine", ENGINE, *options]
+        done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         made[ref.partition("@")[0]] = tag, done, time.monotonic() - started
-        print(f"\nmlship build {ref}: {made['tumour'][2] if ref[0] == 't' else made['double'][2]:.1f} s\n{done.stderr}")
+        print(f"\nmlship build {ref} {' '.join(options)}: {time.monotonic() - started:.1f} s\n{done.stderr}")
     yield made
     for tag, _, _ in made.values():
         engine("rmi", "-f", tag, ok=False)
@@ -99,14 +101,14 @@ def ask(url, rows):
         return json.load(r)["predictions"]
 
 
-@pytest.mark.parametrize("name", ["tumour", "double"])
+@pytest.mark.parametrize("name", ["tumour", "double", "people"])
 def test_it_answers_as_the_notebook_did(store, images, name):
     "Read-only, without capabilities, as nobody; every kept example, together and one by one; then it is stopped"
     kept = store.open(f"{name}@1").examples
     started = time.monotonic()
     with running(images[name][0]) as (url, container):
         print(f"\n{name}: ready {time.monotonic() - started:.1f} s after docker run")
-        rows, answers = kept["rows"], kept["predictions"]
+        rows, answers = kept["rows"], kept["answers"]
         assert len(rows) >= 3 and not differs(ask(url, rows), answers)
         assert not [row for row, answer in zip(rows[:30], answers) if differs(ask(url, [row]), [answer])]
         try:
@@ -140,16 +142,72 @@ def test_it_ends_well(images):
         engine("rm", container)
 
 
-@pytest.mark.parametrize("variable, words", [("PORT", []), ("AIP_HTTP_PORT", ["serve"])], ids=["PORT", "Vertex AI"])
-def test_the_platform_names_the_port_and_the_user(images, variable, words):
-    "And the image's own health check finds it there; `serve` as a word is what SageMaker gives"
-    options = ["-e", f"{variable}=9123", "--user", "4321:0", "-e", "PORT=9123"]
-    with running(images["double"][0], *words, options=options, port=9123) as (url, container):
+def test_the_platform_names_the_port_and_the_user(images):
+    "And the image's own health check finds it there"
+    options = ["--user", "4321:0", "-e", "PORT=9123"]
+    with running(images["double"][0], options=options, port=9123) as (url, container):
         assert ask(url, [21.0]) == [42.0]
         done = subprocess.run([ENGINE, "exec", container, "python", "-IS", "/opt/mlship/start.py", "is-ready"])
         assert done.returncode == 0
         check = json.loads(engine("inspect", "-f", "{{json .Config.Healthcheck.Test}}", container))
         assert check[-2:] == ["/opt/mlship/start.py", "is-ready"]
+
+
+def test_vertex_ai(images):
+    "Its port goes before others, and it is answered at the paths that it names"
+    said = {"AIP_HTTP_PORT": "9123", "PORT": "1", "AIP_PREDICT_ROUTE": "/v1/endpoints/7:predict",
+            "AIP_HEALTH_ROUTE": "/v1/endpoints/7"}
+    options = [word for name, value in said.items() for word in ("-e", f"{name}={value}")]
+    with running(images["double"][0], options=options, port=9123) as (url, _):
+        request = urllib.request.Request(f"{url}/v1/endpoints/7:predict", b'{"instances": [21.0], "parameters": {}}',
+                                         {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as r:
+            assert json.load(r) == {"predictions": [42.0]}
+        with urllib.request.urlopen(f"{url}/v1/endpoints/7", timeout=30) as r:
+            assert r.status == 200
+
+
+def test_sagemaker(store, images, tmp_path):
+    "Run with the word `serve`; what it unpacked at /opt/ml/model is served, if a key that the image trusts signed it"
+    folder = store.open("tumour@2").folder
+    options = ["-v", f"{folder}:/opt/ml/model:ro"]
+    with running(images["tumour"][0], "serve", options=options) as (url, _):
+        with urllib.request.urlopen(f"{url}/models", timeout=30) as r:
+            assert [(m["name"], m["version"]) for m in json.load(r)["models"]] == [("tumour", 2)]
+        with urllib.request.urlopen(f"{url}/ping", timeout=2) as r:
+            assert r.status == 200
+    env = {**os.environ, "MLSHIP_HOME": str(tmp_path / "stranger")}
+    code = "from mlship import ship; print(ship(lambda x: x, [1.0], name='other', check=False).folder)"
+    stranger = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout.strip()
+    said = engine("run", "--rm", *SAFE, "-v", f"{stranger}:/opt/ml/model:ro", images["double"][0], "serve", ok=False)
+    assert "signed by the unknown key" in said and "Traceback" not in said
+
+
+def test_a_lean_image_has_no_scikit_learn(images):
+    "And is small; what the model would refuse is refused by it too; what has no plan cannot be lean"
+    tag, done, _ = images["people"]
+    code = "from importlib.util import find_spec as f; print(f('sklearn'), f('pandas'), bool(f('onnxruntime')))"
+    found = engine("run", "--rm", "--entrypoint", "python", tag, "-c", code)
+    assert found == "None None True"
+    with running(tag) as (url, _):
+        try:
+            ask(url, [{"age": 30.0, "income": None, "city": "Atlantis"}])
+            raise AssertionError("a city that the model refuses was answered")
+        except urllib.error.HTTPError as e:
+            assert e.code == 422 and json.load(e)["error"]["code"] == "model_refused"
+    done = subprocess.run([MLSHIP, "build", "tumour@1", "--lean", "--engine", ENGINE], capture_output=True, text=True)
+    assert done.returncode == 2 and "tumour@1 cannot be lean: it has no plan" in done.stderr, done.stderr
+
+
+def test_sizes(store, images):
+    "The issue's targets: above the base, 200 MB for a lean image and 450 MB for one with scikit-learn"
+    for name, most in (("people", 200e6), ("tumour", 450e6)):
+        sizes = {layer.what: layer.size for layer in _layers(ENGINE, images[name][0])}
+        assert list(sizes) == ["base", "libraries", "mlship", "the key", "the model"]
+        above = sum(sizes.values()) - sizes["base"]
+        print(f"\n{name}: {above / 1e6:.0f} MB above the base, {sizes}")
+        assert above < most and sizes["the model"] < 1e6 and sizes["mlship"] < 5e6
+        assert "libraries" in images[name][1].stderr and "together" in images[name][1].stderr
 
 
 @pytest.mark.skipif(ENGINE == "podman", reason="podman checks health by systemd's timers, which may not be there")
@@ -199,9 +257,8 @@ def test_a_new_version_is_one_small_layer(store, images):
     sizes = {layer.what: layer.size for layer in made.layers}
     print(f"\na new version of the model: {took:.1f} s, {sizes}")
     assert len(old) == len(new) and old[:-1] == new[:-1] and old[-1] != new[-1]
-    assert list(sizes) == ["base", "libraries", "mlship", "the key", "the model"]
-    assert sum(sizes.values()) - sizes["base"] < 450e6 and sizes["the model"] < 1e6 and sizes["mlship"] < 5e6
-    assert took < 20
+    assert sizes["the model"] < 1e6
+    assert took < 20    # aim: 5 s, on a machine that does nothing else
 
 
 def refusal(bundle, **options):
@@ -227,3 +284,17 @@ def test_a_base_without_python_or_that_is_not_there(store, images, tmp_path):
     finally:
         engine("rmi", "-f", "mlship-test/empty:1", ok=False)
     assert "base image" in refusal(store.open("double@1"), base="127.0.0.1:1/nobody:1").fix
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk(store, tmp_path):
+    "Said in a line, and nothing half-written is left"
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", place], check=True)
+    try:
+        with pytest.raises(MlshipError) as e:
+            write_context(store.open("tumour@1"), place / "context")
+        assert "No space left on device" in e.value.message and not list(place.iterdir())
+    finally:
+        subprocess.run(["umount", place], check=True)
