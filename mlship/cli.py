@@ -13,6 +13,7 @@ from .cli_access import api_key
 from .cli_bench import bench_
 from .cli_export import export
 from .cli_image import build
+from .cli_image import build, deploy
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
 from .cli_store import gc, list_, rm, show
