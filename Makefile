@@ -75,8 +75,8 @@ tutorials: $(FOR_TEST)  ## the tutorials, as notebooks, in a real kernel (nbval)
 		-p no:cacheprovider nbs/tutorials; \
 	else echo "SKIPPED: there is no notebook in nbs/tutorials"; fi
 
-clients: $(FOR_TEST)  ## other people's clients, the real ones, in environments of their own (a minute, the first time)
-	@echo "== clients"; $(OWN_HOME) $(BIN)/python -m pytest tests/clients
+clients: $(FOR_TEST)  ## other people's clients and checkers, in environments of their own (minutes, the first time)
+	@echo "== clients"; $(OWN_HOME) $(BIN)/python -m pytest tests/clients tests/deployments
 
 container: $(FOR_TEST)  ## build images, run them, ask them (docker or podman, or root on Debian)
 	@echo "== container"; PYTHON=$(BIN)/python bash tests/container/prove.sh

@@ -14,7 +14,7 @@ from .context import check_tag, filled, image_requirements, make_wheel, write_co
 from .core import MlshipError, UsageError, need, templates
 from .handover import handover
 
-# %% ../nbs/43_deploy.ipynb #c223afed
+# %% ../nbs/43_deploy.ipynb #6fb3cf77
 TARGETS = ("compose", "kubernetes", "sagemaker", "spaces", "github")
 
 
@@ -33,7 +33,7 @@ def _values(bundle, image):
     return {
         "ref": bundle.ref, "name": bundle.name, "version": bundle.version, "dns": dns, "image": image,
         "unique": f"{dns}-{bundle.version}", "kind": _line(bundle.manifest["kind"]),
-        "title": _line(bundle.manifest.get("title") or bundle.name), "description": _line(bundle.manifest["notes"]),
+        "title": _line(bundle.manifest.get("title") or bundle.name),
         "python": ".".join(bundle.manifest["made_with"]["python"].split(".")[:2]),
         "request": json.dumps({"inputs": kept}, ensure_ascii=False, indent=1),
         "instances": json.dumps({"instances": kept}, ensure_ascii=False, indent=1)}
@@ -52,8 +52,8 @@ def render_folder(target: str,     # a folder below templates/deploy
         at.parent.mkdir(parents=True, exist_ok=True)
         at.write_bytes(render_text(f"deploy/{target}/{inside}", **values).encode())
 
-# %% ../nbs/43_deploy.ipynb #e8acd956
-GRADIO = "6.0.0"    # what app.py was tried with
+# %% ../nbs/43_deploy.ipynb #2ebf6687
+GRADIO = "6.31.0"    # what app.py was tried with
 
 
 def _gradio(bundle, folder, values):

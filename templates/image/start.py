@@ -59,8 +59,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     if sys.argv[1:] == ["is-ready"]:
         is_ready(find_port())
-    elif sys.argv[1:] == ["prove"]:
-        prove(OURS)
+    elif sys.argv[1:2] == ["prove"]:  # and perhaps where the bundle is, outside of an image
+        prove(Path(*sys.argv[2:3]) if sys.argv[2:] else OURS)
     else:
         os.environ["MLSHIP_PORT"] = find_port()
         if not os.environ.get("MLSHIP_SERVE"):

@@ -1,4 +1,4 @@
-"""{{ ref }} as a page to try it on. The model is in model/bundle, the key that signed it in keys/, mlship in lib/."""
+"""A page to try a model on. The model is in model/bundle, the key that signed it in keys/, mlship in lib/."""
 import os
 import sys
 from pathlib import Path
@@ -49,9 +49,9 @@ def answer(*values):
         batch = decode_rows(signature, [as_row(values)])
         got, proba = model.guarded(batch, model.has_proba)
     except MlshipError as e:
-        raise gr.Error(f"{e.message} {e.fix}") from None
+        raise gr.Error(f"{e.message} {e.fix}".strip(), print_exception=False) from None
     except ValueError as e:
-        raise gr.Error(f"that is no JSON: {e}") from None
+        raise gr.Error(f"that is no JSON: {e}", print_exception=False) from None
     if model.has_proba and signature.classes:
         return {str(c): float(p) for c, p in zip(signature.classes, to_list(answers(proba, 1))[0])}
     return to_list(answers(got, 1))[0]
@@ -68,7 +68,8 @@ page = gr.Interface(
     answer, [component(f) for f in signature.inputs],
     gr.Label(label="answer") if model.has_proba and signature.classes else gr.JSON(label="answer"),
     examples=[example(row) for row in bundle.examples["rows"][:5]] or None, cache_examples=False,
-    title={{ title | tojson }}, description={{ description | tojson }}, flagging_mode="never", api_name="predict")
+    title=bundle.manifest.get("title") or bundle.name, description=bundle.manifest["notes"],
+    flagging_mode="never", api_name="predict")
 
 if __name__ == "__main__":
     page.launch()
