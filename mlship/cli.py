@@ -5,14 +5,13 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #f7eb9da3
+# %% ../nbs/90_cli.ipynb #473d22ae
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
 from .cli_access import api_key
 from .cli_bench import bench_
 from .cli_export import export
-from .cli_image import build
 from .cli_image import build, deploy
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
@@ -300,7 +299,7 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #df7270bb
-for command in (build, list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_, install, push, pull,
-                import_, key, trust, api_key):
+# %% ../nbs/90_cli.ipynb #352b98f4
+for command in (build, deploy, list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_, install,
+                push, pull, import_, key, trust, api_key):
     main.add_command(command)

