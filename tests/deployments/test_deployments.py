@@ -1,4 +1,5 @@
 """What `mlship deploy` writes, looked at by the tools that those who run it use, offline: `make clients`."""
+import base64
 import hashlib
 import json
 import os
@@ -6,7 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import venv
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -283,6 +286,69 @@ app.page.close()
     env = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False"}
     said = run(bin / "python", "-c", code, folder, env=env, cwd=tmp_path)
     assert "refused: the model refused these rows" in said, said
+
+
+@pytest.fixture
+def hub():
+    "A hub with the few routes that putting a folder into a Space needs: its address, and what arrived"
+    arrived = {}
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body, given = self.rfile.read(int(self.headers["Content-Length"])), {}
+            if self.headers.get("Authorization") != "Bearer hf_right":
+                return self.answer(401, {"error": "Invalid username or password."})
+            if self.path == "/api/repos/create":
+                arrived["created"] = json.loads(body)
+                given = {"url": f"{address}/spaces/ada/people"}
+            elif "/preupload/" in self.path:
+                given = {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
+                                   for f in json.loads(body)["files"]]}
+            elif "/commit/" in self.path:
+                lines = [json.loads(line) for line in body.splitlines()]
+                arrived["files"] = {line["value"]["path"]: base64.b64decode(line["value"]["content"])
+                                    for line in lines if line["key"] == "file"}
+                given = {"commitUrl": f"{address}/spaces/ada/people/commit/{'0' * 40}", "commitOid": "0" * 40,
+                         "success": True}
+            self.answer(200, given)
+
+        def do_GET(self):
+            self.answer(200, {"id": "ada/people", "sha": "0" * 40, "siblings": []})
+
+        def answer(self, code, value):
+            data = json.dumps(value).encode()
+            self.send_response(code)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *words):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    address = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield address, arrived
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_space_is_written(bundle, hub, tmp_path):
+    "By Hugging Face's own client: all of the folder arrives, in a Space that was made for it; a stranger is told so"
+    pytest.importorskip("huggingface_hub")
+    address, arrived = hub
+    env = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_right"}
+    mlship = Path(sys.executable).parent / "mlship"
+    words = [mlship, "deploy", "spaces", "2nd_people", "--sdk", "gradio", "--push", "ada/people", "-o"]
+    assert run(*words, tmp_path / "space", env=env).strip() == f"{address}/spaces/ada/people"
+    assert arrived["created"]["type"] == "space" and arrived["created"]["sdk"] == "gradio"
+    assert arrived["files"] == {p.relative_to(tmp_path / "space").as_posix(): p.read_bytes()
+                                for p in (tmp_path / "space").rglob("*") if p.is_file()}
+    done = subprocess.run([*map(str, words), tmp_path / "other"], env={**env, "HF_TOKEN": "hf_wrong"},
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "ada/people could not be written" in done.stderr, done.stderr
+    assert "hf auth login" in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
 def test_a_space_that_cannot_be_written(bundle, tmp_path):
