@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['log', 'Settings', 'PortTaken', 'check_port', 'worker_app', 'serve']
 
-# %% ../nbs/29_server.ipynb #cae7aea6
+# %% ../nbs/29_server.ipynb #ff39a5d1
 import contextlib, errno, gc, json, logging, math, os, signal, socket, tempfile, threading, time
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from .access import Doorkeeper
 from .access_log import access_log
-from .core import MlshipError, UsageError
+from .core import MlshipError, UsageError, write_atomic
 from .inputs import decode_rows
 from .proc import alive
 from .release import replay
@@ -80,7 +80,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #047111b9
+# %% ../nbs/29_server.ipynb #b17a9e24
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -154,7 +154,7 @@ def worker_app(settings_json: str):
                 model.answer(decode_rows(model.signature, rows), model.has_proba)
     except BaseException as e:
         reason = str(e) if isinstance(e, MlshipError) else f"{type(e).__name__}: {e}"
-        (Path(settings.run_folder)/f"failed-{os.getpid()}").write_text(reason, encoding="utf-8")
+        write_atomic(Path(settings.run_folder)/f"failed-{os.getpid()}", reason)   # who sees it can read it
         if (Path(settings.run_folder)/"all-ready").exists():
             log.error("a new worker could not load: %s", reason)
             time.sleep(5)   # it is tried again, and not all the time
