@@ -706,6 +706,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlship.server._marks': ('server.html#_marks', 'mlship/server.py'),
                                'mlship.server._next_free': ('server.html#_next_free', 'mlship/server.py'),
                                'mlship.server._once': ('server.html#_once', 'mlship/server.py'),
+                               'mlship.server._stop_of': ('server.html#_stop_of', 'mlship/server.py'),
                                'mlship.server._wake_main': ('server.html#_wake_main', 'mlship/server.py'),
                                'mlship.server._wanted': ('server.html#_wanted', 'mlship/server.py'),
                                'mlship.server._watch': ('server.html#_watch', 'mlship/server.py'),

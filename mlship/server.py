@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['log', 'Settings', 'PortTaken', 'check_port', 'worker_app', 'serve']
 
-# %% ../nbs/29_server.ipynb #ff39a5d1
-import contextlib, errno, gc, json, logging, math, os, signal, socket, tempfile, threading, time
+# %% ../nbs/29_server.ipynb #7b1ae256
+import contextlib, errno, gc, json, logging, math, os, queue, signal, socket, tempfile, threading, time
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -80,7 +80,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #b17a9e24
+# %% ../nbs/29_server.ipynb #4b490a4e
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -106,6 +106,21 @@ def _once(handler):
             seen.append(args)
             handler(*args)
     return first
+
+
+def _stop_of(granian):
+    "Granian's stop for signals: its own waits for a lock that the code it interrupts may hold, and can be forgotten."
+    asked, stop = queue.SimpleQueue(), granian.signal_handler_interrupt
+    def act():
+        asked.get()
+        while True:             # it clears its event after replacing workers, whatever came meanwhile
+            stop()
+            time.sleep(.2)
+    threading.Thread(target=act, daemon=True).start()
+    def told(*_):
+        granian.interrupt_signal = True   # a worker that is being forked sees it
+        asked.put(None)
+    return told
 
 
 def _wake_main():
@@ -204,7 +219,7 @@ def _follow(service, settings, seconds=.5):
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/29_server.ipynb #4003c41f
+# %% ../nbs/29_server.ipynb #12cb5df3
 def serve(
     refs: "list[str]",  # refs or paths
     *,
@@ -246,7 +261,7 @@ def serve(
         settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, reload, run, timeout,
                             access_log, app)
         granian = _granian(settings, max_memory)
-        granian.signal_handler_interrupt = _once(granian.signal_handler_interrupt)
+        granian.signal_handler_interrupt = _stop_of(granian)
         _parent[:] = [granian]
         _wake_main()
         failure = []
