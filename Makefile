@@ -29,7 +29,7 @@ define install
 	else $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
 endef
 
-.PHONY: help demo test check lint nbtest pytest tutorials clients export docs bench constraints clean
+.PHONY: help demo test check lint nbtest pytest tutorials clients container export docs bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -75,8 +75,11 @@ tutorials: $(FOR_TEST)  ## the tutorials, as notebooks, in a real kernel (nbval)
 		-p no:cacheprovider nbs/tutorials; \
 	else echo "SKIPPED: there is no notebook in nbs/tutorials"; fi
 
-clients: $(FOR_TEST)  ## other people's clients, the real ones, in environments of their own (a minute, the first time)
-	@echo "== clients"; $(OWN_HOME) $(BIN)/python -m pytest tests/clients
+clients: $(FOR_TEST)  ## other people's clients and checkers, in environments of their own (minutes, the first time)
+	@echo "== clients"; $(OWN_HOME) $(BIN)/python -m pytest tests/clients tests/deployments
+
+container: $(FOR_TEST)  ## build images, run them, ask them (docker or podman, or root on Debian)
+	@echo "== container"; PYTHON=$(BIN)/python bash tests/container/prove.sh
 
 export: $(FOR_TEST)  ## write mlship/ from the notebooks
 	@$(BIN)/nbdev-export

@@ -20,7 +20,7 @@ from .openapi import openapi
 from .protocols import Service, handle
 from .shipping import load
 
-# %% ../nbs/28_app.ipynb #40941e6e
+# %% ../nbs/28_app.ipynb #ab64002a
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -33,6 +33,7 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
                max_rows: int = 100_000,     # in one request
                max_concurrent: int = 256,   # requests at once in this process
                access_log=None,             # called with an Entry for each request
+               routes: "dict | None" = None,    # more paths: {"/score": "/predict"}, as platforms ask for them
                ) -> flask.Flask:       # an ordinary WSGI application
     "A Flask app that serves shipped models: every protocol, /docs and a page."
     models = [ref if hasattr(ref, "bundle") else load(ref, store) for ref in refs]
@@ -114,10 +115,10 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
         error.http_status, error.code = e.code, (e.name or "error").lower().replace(" ", "_")
         return failed(error, [(k, v) for k, v in e.get_headers() if k == "Allow"])
 
-    app.wsgi_app = Front(app.wsgi_app, service)
+    app.wsgi_app = Front(app.wsgi_app, service, routes)
     return app
 
-# %% ../nbs/28_app.ipynb #c580d487
+# %% ../nbs/28_app.ipynb #c91a6a8b
 def _lower(headers): return {k.lower(): v for k, v in headers.items()}
 
 
@@ -148,10 +149,11 @@ def _read(stream, most):
 
 class Front:
     "WSGI middleware that answers the routes of `protocols` without Flask."
-    def __init__(self, wsgi_app, service: Service):
-        self.wsgi_app, self.service = wsgi_app, service
+    def __init__(self, wsgi_app, service: Service, routes: "dict | None" = None):
+        self.wsgi_app, self.service, self.routes = wsgi_app, service, routes
 
     def __call__(self, environ, start_response):
+        if self.routes: environ["PATH_INFO"] = self.routes.get(environ["PATH_INFO"], environ["PATH_INFO"])
         length, most = environ.get("CONTENT_LENGTH"), self.service.max_body
         if environ["REQUEST_METHOD"] == "POST" and length and not (length.isdigit() and int(length) <= most):
             return self.wsgi_app(environ, start_response)

@@ -20,6 +20,7 @@ from mlship.core import (
     NotFound,
     Untrusted,
     UsageError,
+    setting,
     sha256,
     sync_folder,
     write_atomic,
@@ -66,7 +67,7 @@ class Draft:
         write_atomic(self.folder/"signature.json", json.dumps(sign(data), indent=1))
         for folder in {self.folder, *((self.folder/p).parent for p in self.files)}: sync_folder(folder)
 
-# %% ../nbs/08_bundle.ipynb #d87b17a3
+# %% ../nbs/08_bundle.ipynb #50f0cb4e
 _get_again = "do not use it; ship it again, or get it again from whoever made it"
 
 
@@ -184,6 +185,9 @@ class Bundle:
         self.verify()
         self.refuse_untrusted()
         loaded = LoadedModel(self, self._load_plan())
+        if setting("lean", False) and loaded.plan is None:
+            raise MlshipError(f"{self.ref} has no plan that runs here, and a lean image has nothing else",
+                              fix="build the image without --lean")
         if loaded.plan is not None: self.hold()      # the model itself is read when a plan first declines
         for name in ("examples", "profile"):         # read now: this version may be gone when they are asked for
             if f"{name}.json" in self.manifest["files"]: getattr(self, name)
@@ -256,7 +260,7 @@ def open_bundle(folder: Path) -> Bundle:
     for path in manifest["files"]: check_path(path)
     return Bundle(folder, manifest, trust, key)
 
-# %% ../nbs/08_bundle.ipynb #9f226047
+# %% ../nbs/08_bundle.ipynb #933835ac
 class LoadedModel:
     "A bundle's model, ready to answer."
     def __init__(self, bundle: Bundle, plan: "Plan | None" = None):
@@ -284,7 +288,9 @@ class LoadedModel:
         "Answers (and probabilities, or None) for a checked request: by the plan, or by the model where that declines."
         if self.plan is not None:
             try: values, p = self.plan.answer(batch.columns, batch.n, proba)
-            except Declined: pass
+            except Declined:
+                if setting("lean", False):      # what the model refuses too, proven when the image was built
+                    raise ModelRefused("the model refused these rows: values that it was not made for") from None
             else: return (self._native[2](values) if self._native and self._native[2] is not None else values), p
         return self.predict(batch.X), self.predict_proba(batch.X) if proba else None
 

@@ -10,7 +10,7 @@ import json, sys
 import click
 from .console import complete_refs, example, open_console, store_option, table
 
-# %% ../nbs/81_cli_release.ipynb #8277b854
+# %% ../nbs/81_cli_release.ipynb #7523c5cc
 _alias = click.option("--alias", default="prod", show_default=True, help="Which alias to move.")
 
 
@@ -45,18 +45,24 @@ def _print_difference(d):
 
 @click.command(
     "diff",
-    epilog=example("mlship diff tumour@2 tumour@3\nmlship diff tumour@prod tumour@4   exits 1 if clients would break"),
+    epilog=example("mlship diff tumour@2 tumour@3\nmlship diff tumour@prod tumour@4   exits 1 if clients would break\n"
+                   "mlship diff tumour@prod tumour@4 --better auc    exits 1, too, unless auc is higher"),
 )
 @click.argument("old", shell_complete=lambda c, p, i: complete_refs(i))
 @click.argument("new", shell_complete=lambda c, p, i: complete_refs(i))
+@click.option("--better", metavar="METRIC", help="Exit 1 unless the new version is better by this (-rmse: lower is).")
 @store_option
-def diff_(old, new, store):
+def diff_(old, new, better, store):
     "Two versions side by side: signature, answers, metrics, requirements."
     from mlship.release import diff
     from mlship.store import Store
     s = Store(store)
     d = diff(s.open(old), s.open(new))
     _print_difference(d)
+    if better:
+        won = d.better(better)
+        click.echo(f"{d.new.ref} is {'' if won else 'not '}better by {better}")
+        if not won: sys.exit(1)
     if d.breaking: sys.exit(1)
 
 

@@ -11,7 +11,7 @@ import click
 from .console import complete_refs, example, open_console, store_option, table, yes_option
 from .core import MlshipError
 
-# %% ../nbs/81_cli_store.ipynb #2be4f37b
+# %% ../nbs/81_cli_store.ipynb #a428153b
 @click.command("list", epilog=example("mlship list\nmlship list --json"))
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @store_option
@@ -71,16 +71,21 @@ def list_(as_json, store):
     open_console().print(t)
 
 
-@click.command(epilog=example("mlship show tumour\nmlship show tumour@3 --json"))
+@click.command(epilog=example("mlship show tumour\nmlship show tumour@3 --json\n"
+                              "mlship show tumour --handover > HANDOVER.md   for the team that takes it over"))
 @click.argument("ref", shell_complete=lambda c, p, i: complete_refs(i))
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest.")
+@click.option("--handover", is_flag=True, help="The page for the team that takes the model over, as Markdown.")
 @store_option
-def show(ref, as_json, store):
+def show(ref, as_json, handover, store):
     "One model: what it takes and gives, how good it is, what it needs, where it came from."
     from rich.text import Text
     from mlship.store import Store
     b = Store(store).open(ref)
     if as_json: return click.echo(json.dumps(b.manifest, indent=1))
+    if handover:
+        from mlship.handover import handover as page
+        return click.echo(page(b), nl=False)
     c, console, p = b.card(), open_console(), b.manifest.get("provenance", {})
     console.print(f"{c['title'] or c['name']}  {b.ref}", style="bold", markup=False)
     console.print(

@@ -5,16 +5,16 @@
 # %% auto #0
 __all__ = ['provenance', 'score']
 
-# %% ../nbs/20_provenance.ipynb #a1e759ad
+# %% ../nbs/20_provenance.ipynb #10d87482
 import os, sys
 from pathlib import Path
 import numpy as np
 from .bundle import made_with
-from .core import MlshipError, UsageError, utc_now
+from .core import MlshipError, UsageError, setting, utc_now
 from .outputs import differs, plain, to_list
 from .proc import run
 
-# %% ../nbs/20_provenance.ipynb #3a0bd0a1
+# %% ../nbs/20_provenance.ipynb #0c6ba006
 def provenance() -> dict:
     "Notebook, git commit, Python, platform and time."
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
@@ -25,6 +25,7 @@ def provenance() -> dict:
     if not notebook and sys.argv and sys.argv[0].endswith(".py") and "ipykernel" not in sys.argv[0]:
         notebook = sys.argv[0]
     found = {"created": utc_now(), "notebook": Path(notebook).name if notebook else "", **made_with()}
+    if contact := setting("contact", ""): found["contact"] = contact
     try:
         commit = run(["git", "rev-parse", "HEAD"], timeout=5)
         if commit.code == 0:
@@ -32,6 +33,8 @@ def provenance() -> dict:
             found["git_dirty"] = bool(
                 run(["git", "status", "--porcelain", "--untracked-files=no"], timeout=5).out.strip()
             )
+            author = run(["git", "log", "-1", "--format=%an <%ae>"], timeout=5).out.decode(errors="replace").strip()
+            if author: found.setdefault("contact", author)
     except MlshipError: pass   # no git here
     return found
 

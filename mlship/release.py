@@ -69,7 +69,7 @@ def signature_changes(old: Signature, new: Signature) -> "list[Change]":
         found.append(Change("classes", said, True))
     return sorted(found, key=lambda c: (not c.breaking, c.field))
 
-# %% ../nbs/24_release.ipynb #6a98fdb2
+# %% ../nbs/24_release.ipynb #93d0a67b
 @dataclass(frozen=True)
 class Replay:
     "Kept examples of two versions, asked of the newer one."
@@ -115,6 +115,16 @@ class Difference:
 
     @property
     def breaking(self) -> bool: return any(c.breaking for c in self.changes) or self.replay.refused > 0
+
+    def better(self, metric: str,   # its name; -rmse: lower is better
+               ) -> bool:
+        "Whether the new version is better by a measure that both have."
+        old, new = self.metrics.get(metric.lstrip("-"), (None, None))
+        if old is None or new is None:
+            both = [k for k, pair in self.metrics.items() if None not in pair]
+            raise UsageError(f"{self.old.ref} and {self.new.ref} do not both have the measure {metric.lstrip('-')!r}",
+                             fix=f"both have: {', '.join(both) or 'none'}")
+        return new < old if metric.startswith("-") else new > old
 
 
 def diff(old: Bundle, new: Bundle) -> Difference:

@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['log', 'Settings', 'PortTaken', 'check_port', 'worker_app', 'serve']
 
-# %% ../nbs/29_server.ipynb #cae7aea6
-import contextlib, errno, gc, json, logging, math, os, signal, socket, tempfile, threading, time
+# %% ../nbs/29_server.ipynb #7b1ae256
+import contextlib, errno, gc, json, logging, math, os, queue, signal, socket, tempfile, threading, time
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from .access import Doorkeeper
 from .access_log import access_log
-from .core import MlshipError, UsageError
+from .core import MlshipError, UsageError, write_atomic
 from .inputs import decode_rows
 from .proc import alive
 from .release import replay
@@ -80,7 +80,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #047111b9
+# %% ../nbs/29_server.ipynb #4b490a4e
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -106,6 +106,21 @@ def _once(handler):
             seen.append(args)
             handler(*args)
     return first
+
+
+def _stop_of(granian):
+    "Granian's stop for signals: its own waits for a lock that the code it interrupts may hold, and can be forgotten."
+    asked, stop = queue.SimpleQueue(), granian.signal_handler_interrupt
+    def act():
+        asked.get()
+        while True:             # it clears its event after replacing workers, whatever came meanwhile
+            stop()
+            time.sleep(.2)
+    threading.Thread(target=act, daemon=True).start()
+    def told(*_):
+        granian.interrupt_signal = True   # a worker that is being forked sees it
+        asked.put(None)
+    return told
 
 
 def _wake_main():
@@ -154,7 +169,7 @@ def worker_app(settings_json: str):
                 model.answer(decode_rows(model.signature, rows), model.has_proba)
     except BaseException as e:
         reason = str(e) if isinstance(e, MlshipError) else f"{type(e).__name__}: {e}"
-        (Path(settings.run_folder)/f"failed-{os.getpid()}").write_text(reason, encoding="utf-8")
+        write_atomic(Path(settings.run_folder)/f"failed-{os.getpid()}", reason)   # who sees it can read it
         if (Path(settings.run_folder)/"all-ready").exists():
             log.error("a new worker could not load: %s", reason)
             time.sleep(5)   # it is tried again, and not all the time
@@ -204,7 +219,7 @@ def _follow(service, settings, seconds=.5):
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/29_server.ipynb #4003c41f
+# %% ../nbs/29_server.ipynb #12cb5df3
 def serve(
     refs: "list[str]",  # refs or paths
     *,
@@ -246,7 +261,7 @@ def serve(
         settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, reload, run, timeout,
                             access_log, app)
         granian = _granian(settings, max_memory)
-        granian.signal_handler_interrupt = _once(granian.signal_handler_interrupt)
+        granian.signal_handler_interrupt = _stop_of(granian)
         _parent[:] = [granian]
         _wake_main()
         failure = []
