@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'build', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #f7eb9da3
+# %% ../nbs/90_cli.ipynb #d89871a3
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
 from .cli_access import api_key
 from .cli_bench import bench_
+from .cli_course import course
 from .cli_export import export
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
@@ -336,7 +337,7 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #df7270bb
+# %% ../nbs/90_cli.ipynb #d70fd67c
 for command in (list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_, install, push, pull,
-                import_, key, trust, api_key):
+                import_, key, trust, api_key, course):
     main.add_command(command)
