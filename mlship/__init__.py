@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/99_init.ipynb #2a0e3362
+# %% ../nbs/99_init.ipynb #285b5d57
 import importlib as _importlib
 
 _where = {
@@ -17,6 +17,7 @@ _where = {
     "Description": "model",
     "Store": "store",
     "MlshipError": "core",
+    "check": "student",
 }
 __all__ = [*_where]
 

@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #473d22ae
+# %% ../nbs/90_cli.ipynb #5a69efb6
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
 from .cli_access import api_key
 from .cli_bench import bench_
+from .cli_course import course
 from .cli_export import export
 from .cli_image import build, deploy
 from .cli_keys import key
@@ -299,7 +300,7 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #352b98f4
+# %% ../nbs/90_cli.ipynb #3190c7ed
 for command in (build, deploy, list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_, install,
-                push, pull, import_, key, trust, api_key):
+                push, pull, import_, key, trust, api_key, course):
     main.add_command(command)

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -87,6 +88,8 @@ def test_examples_run(tumour, tmp_path, monkeypatch, line):
         assert mlship("push", "tumour@3", words[-1]).returncode == 0
     if words[0] == "rollback":
         assert mlship("promote", "tumour@4").returncode == 0
+    if words[0] == "course":
+        shutil.copytree(Path(__file__).parent / "courses" / "small", "courses/first-product")
     done = mlship(*words, input="y\n")
     may_fail = words == ["rm", "tumour@prod"] or words[0] == "diff"
     assert done.returncode == 0 or (may_fail and done.returncode == 1), (words, done)

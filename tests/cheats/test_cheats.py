@@ -1,0 +1,122 @@
+# ruff: noqa: E501
+# ruff: noqa: E501 (an attack is one string)
+"""Every way to marks without the answer that we know of: each earns nothing, and odd but right answers keep theirs."""
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mlship.answers import isolation_here
+from mlship.course import load_course
+from mlship.marking import mark_lesson, solution_of
+
+COURSE = load_course(Path(__file__).parent.parent / "courses" / "small")
+LESSON = replace(COURSE.lessons["01_numbers"], seconds=1.5)
+HIDDEN = str(COURSE.path.resolve())
+WALL = isolation_here() if sys.platform.startswith("linux") else "limits"
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="grading wants Linux")
+WRONG = "def mean(v): return 0\n"
+RIGHT = solution_of(LESSON)["mean"]
+YES = """class Yes(float):
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    __hash__ = float.__hash__
+    def __le__(self, other): return True
+    __lt__ = __ge__ = __gt__ = __le__
+    def __sub__(self, other): return Yes(0)
+    __rsub__ = __add__ = __mul__ = __abs__ = __sub__
+    def __bool__(self): return True
+"""
+CHEATS = {
+    "leaves before the checks": WRONG + "import sys; sys.exit(0)",
+    "kills the kernel": WRONG + "import os; os._exit(0)",
+    "kills it when asked": "def mean(v):\n    import os; os._exit(0)",
+    "leaves when asked": "def mean(v): raise SystemExit(0)",
+    "never ends": "while True: pass",
+    "never ends when asked": "def mean(v):\n    while True: pass",
+    "a thread that ends the process": WRONG + "import threading, os; threading.Timer(.1, os._exit, [0]).start()",
+    "an object equal to everything": YES + "def mean(v): return Yes(1)",
+    "a list of such objects": YES + "def mean(v): return [Yes(1)]",
+    "the class itself": YES + "mean = Yes",
+    "numpy with a generous ==": "import numpy as np\nclass A(np.ndarray):\n    def __eq__(s, o): return np.True_\n"
+                                "def mean(v): return np.zeros(1).view(A)",
+    "its own expect": WRONG + "def expect(*a, **k): pass\ndef raises(*a): pass",
+    "its own case": WRONG + "class case:\n    def __init__(s, *a, **k): pass\n    __enter__ = __exit__ = lambda *a: True",
+    "replaces builtins": WRONG + "import builtins\nbuiltins.abs = lambda x: 0\nbuiltins.sum = lambda x: 0",
+    "replaces our comparison": WRONG + "import mlship.compare as c, mlship.checking as k\n"
+                                       "c.difference = k.difference = lambda *a: None\nk.expect = lambda *a, **b: None",
+    "replaces json": WRONG + "import json\njson.dumps = lambda *a, **k: '{\"value\": null, \"share\": 1}'",
+    "writes a score to every descriptor": WRONG + "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'{\"share\": 1,"
+                                                  " \"score\": 4, \"state\": \"passed\"}\\n')\n    except OSError: pass",
+    "answers for the desk": WRONG + "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'{\"value\": true}\\n' * 50)"
+                                    "\n    except OSError: pass",
+    "sends what is no JSON": WRONG + "import os\nfor fd in range(3, 64):\n    try: os.write(fd, b'\\xff\\n' * 50)\n"
+                                     "    except OSError: pass",
+    "sends a pickle": "import pickle\ndef mean(v): return pickle.dumps(print)",
+    "floods the pipe": WRONG + "import os\nfor fd in range(3, 64):\n    try:\n        os.write(fd, b'[')\n        while 1: os.write(fd,"
+                               " b'1,' * 10**6)\n    except OSError: pass",
+    "prints a score": WRONG + "print('{\"share\": 1.0, \"score\": 4}')\nimport sys; sys.stderr.write('4/4 passed')",
+    "reads the hidden tests": "import glob\ntext = ''.join(open(p).read() for p in glob.glob('%s/**/*', recursive=True)"
+                              " if p.endswith('ipynb'))\nassert 'BEGIN SOLUTION' in text\n" % HIDDEN
+                              + RIGHT,
+    "takes the process apart that asks": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n" + WRONG,
+    "looks at the asker's frames": WRONG + "import sys\nf = sys._getframe()\nwhile f:\n    f.f_globals['passed'] = True\n"
+                                           "    for k in list(f.f_locals):\n        if k == 'desk': f.f_locals[k].kept.clear()\n"
+                                           "    f = f.f_back",
+    "an IPython transformer": WRONG + "get_ipython().input_transformers_cleanup.append(lambda l: [])",
+    "drops assert from every tree": WRONG + "import ast\nast.parse = lambda *a, **k: ast.Module([], [])",
+    "an endless generator": "def mean(v):\n    while True: yield v",
+    "a value nested for ever": "def mean(v):\n    a = []\n    for _ in range(10**5): a = [a]\n    return a",
+    "a number too long": "def mean(v): return 10**10**6",
+    "takes all memory": "def mean(v): return bytearray(10**11)",
+    "returns the check": "def mean(v): return mean",
+    "not a number": "def mean(v): return float('nan')",
+    "true for one": "def mean(v): return True",
+    "says tests are over": WRONG + "import unittest, atexit\natexit.register(print, 'OK')\nraise unittest.SkipTest('done')",
+    "a hidden test cell in the answer": WRONG + "### BEGIN HIDDEN TESTS\nscore = points = 4\n### END HIDDEN TESTS",
+    "claims another exercise's marks": WRONG + "#| check: mean\nwith __import__('contextlib').suppress(): pass",
+}
+ODD = {
+    "Windows line ends": RIGHT.replace("\n", "\r\n"),
+    "prints and warns": RIGHT + "\nimport sys, warnings\nprint('x' * 10**6); sys.stderr.write('!'); warnings.warn('so')",
+    "NumPy scalars": "import numpy as np\ndef mean(v):\n    if not v: raise ValueError\n    return np.float64(np.mean(v))",
+    "a zero-dimensional array": "import numpy as np\ndef mean(v):\n    if not v: raise ValueError\n    return np.array(sum(v) / len(v))",
+    "an object with __call__": "class M:\n    def __call__(self, v):\n        if not v: raise ValueError\n"
+                               "        return sum(v) / len(v)\nmean = M()",
+    "another parameter's name": RIGHT.replace("(v)", "(numbers)").replace("not v", "not numbers"),
+    "statistics": "from statistics import mean as m\ndef mean(v):\n    if not v: raise ValueError('x')\n    return m(v)",
+}
+
+
+def marked(answer):
+    return mark_lesson(LESSON, solution_of(LESSON) | {"mean": answer}, seed=5, isolation=WALL)
+
+
+@pytest.mark.parametrize("name", CHEATS)
+def test_a_cheat_earns_nothing(name):
+    if name == "reads the hidden tests" and WALL != "full":
+        pytest.skip("needs namespaces")
+    marks = {m.exercise: m for m in marked(CHEATS[name])}
+    assert marks["mean"].score == 0 and marks["mean"].state != "passed", marks["mean"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_but_right_answer_keeps_its_marks(name):
+    mark = marked(ODD[name])[0]
+    assert (mark.score, mark.state) == (4, "passed"), mark
+
+
+def test_a_broken_answer_costs_only_its_own_marks():
+    marks = {m.exercise: m.score for m in marked("import os; os._exit(0)")}
+    assert marks == {"mean": 0, "total": 1, "which": 1, "why": 0}
+
+
+@pytest.mark.skipif(WALL != "full", reason="needs namespaces")
+@pytest.mark.parametrize("act", [
+    "import socket; socket.create_connection(('127.0.0.1', 22), 1)", "open('/etc/passwd').read()", "open('/usr/x', 'w')",
+    f"open({HIDDEN!r} + '/course.toml')", "import os; os.setuid(0)", "import os; os.kill(1, 0) or os.kill(2, 9)",
+    "import ctypes; assert ctypes.CDLL(None).mount(b'none', b'/tmp', b'tmpfs', 0, None) == 0",
+    f"import os; assert os.listdir({HIDDEN!r}.rpartition('/courses')[0])"])
+def test_the_wall(act):
+    assert mark_lesson(LESSON, {"mean": f"{act}\n{RIGHT}"}, isolation="full")[0].state == "error"

@@ -1,0 +1,85 @@
+"""The small course: what students get, and the proof that it can be solved."""
+import json
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlship.course import build_course, load_course
+from mlship.marking import mark_lesson, solution_of, verify_course, with_parameters
+from mlship.student import check
+
+SMALL = Path(__file__).parent / "courses" / "small"
+
+
+def mlship(*words):
+    done = subprocess.run([sys.executable, "-c", "from mlship.cli import main; main()", *map(str, words)],
+                          capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_every_exercise_holds():
+    assert [p for p in verify_course(load_course(SMALL), seeds=(1, 2)) if p.problems] == []
+
+
+def test_an_exercise_that_gives_itself_away_is_found(tmp_path):
+    shutil.copytree(SMALL, tmp_path / "small")
+    book = tmp_path / "small" / "lessons" / "01_numbers.ipynb"
+    book.write_text(book.read_text().replace("### GIVEN total = ...", "### GIVEN total = sum(xs)"))
+    code, said = mlship("course", "verify", tmp_path / "small")
+    assert code == 1 and "✗ 01_numbers total" in said and "as handed out" in said and "6 of 7" in said
+
+
+def test_students_get_no_solution_and_no_hidden_test(tmp_path):
+    code, said = mlship("course", "build", SMALL, "-o", tmp_path / "out", "--seed", 17)
+    assert code == 0
+    text = "".join(p.read_text() for p in (tmp_path / "out").iterdir())
+    for secret in ("return sum(v)", "[-1, 1]", "HIDDEN", "SOLUTION", "fresh row", "polyfit(X",
+                   "rubric"):
+        assert secret not in text, secret
+    book = json.loads((tmp_path / "out" / "01_numbers.ipynb").read_text())
+    assert ["injected-parameters"] in [c["metadata"].get("tags") for c in book["cells"]] and "seed = 17" in text
+    assert mlship("course", "build", SMALL, "-o", tmp_path / "out")[0] == 1
+
+
+@pytest.mark.parametrize("lesson", ["01_numbers", "02_tables"])
+def test_as_handed_out_everything_is_zero(lesson):
+    found = load_course(SMALL).lessons[lesson]
+    stubs = {n: "..." for n in solution_of(found)}
+    marks = mark_lesson(found, stubs, isolation="limits")
+    assert [m.score for m in marks] == [0] * len(marks) and "passed" not in [m.state for m in marks]
+
+
+def setup_of(lesson, seed):
+    "What a lesson's setup makes of a seed"
+    space = {}
+    for name, source in with_parameters(lesson, seed):
+        exec("" if name else source, space)
+    return space
+
+
+def test_variants_differ_and_answers_with_them():
+    lesson = load_course(SMALL).lessons["01_numbers"]
+    def total(answer, seed):
+        marks = mark_lesson(lesson, {"total": answer}, seed=seed, isolation="limits")
+        return next(m.score for m in marks if m.exercise == "total")
+    draw = random.Random(1)
+    mine = sum(draw.randint(1, 9) for _ in range(5))
+    assert total("total = sum(xs)", 1) == total("total = sum(xs)", 2) == 1
+    assert total(f"total = {mine}", 1) == 1 and total(f"total = {mine}", 2) == 0
+
+
+def test_check_in_the_notebook_that_was_handed_out(tmp_path):
+    build_course(load_course(SMALL), tmp_path / "out", seed=3)
+    book = json.loads((tmp_path / "out" / "01_numbers.ipynb").read_text())
+    assert any('check("mean")' in c["source"] for c in book["cells"])
+    def mean(v):
+        if not v: raise ValueError("nothing to average")
+        return sum(v) / len(v)
+    names = setup_of(load_course(SMALL).lessons["01_numbers"], 3)
+    def said(answer): return check("mean", names=names | {"mean": answer}, folder=tmp_path / "out")
+    assert said(mean) and not said(lambda v: 0), (said(mean), said(lambda v: 0))
