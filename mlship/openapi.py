@@ -38,7 +38,7 @@ def row_schema(s: Signature, profile: "dict | None" = None) -> dict:
     return {"type": "array", "prefixItems": [json_schema(f, profile) for f in s.inputs],
             "minItems": len(s.inputs), "maxItems": len(s.inputs)}
 
-# %% ../nbs/26_openapi.ipynb #4c954027
+# %% ../nbs/26_openapi.ipynb #b1a144bf
 def example_rows(m: LoadedModel, n: int = 1) -> list:
     "Kept example rows, or none where the author let none travel."
     return m.bundle.examples["rows"][:n]
@@ -90,8 +90,7 @@ _errors_of = {
 
 def _post(summary, description, schema, example, answer, error="Error", takes=(), gives=()):
     def body(s, e=None, others=()):
-        binary = others if isinstance(others, dict) else {
-            k: {"schema": {"type": "string"} if k.startswith("text/") else {}} for k in others}
+        binary = {k: {"schema": {"type": "string"} if k.startswith("text/") else {}} for k in others}
         return {"content": {"application/json": {"schema": s, **({"example": e} if e is not None else {})}, **binary}}
     refused = {"description": "", **body({"$ref": f"#/components/schemas/{error}"})}
     return {"summary": summary, "description": description,
