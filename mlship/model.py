@@ -12,7 +12,7 @@ from functools import lru_cache
 from .core import CannotShip, MlshipError
 from .freeze import Frozen, freeze, thaw
 
-# %% ../nbs/07_model.ipynb #a6067f79
+# %% ../nbs/07_model.ipynb #bc83c94d
 @dataclass(frozen=True)
 class Description:
     "What an adapter can tell about a model before it is saved."
@@ -33,6 +33,10 @@ class Adapter:
     def matches(self, model) -> bool:
         "Is this model mine? Must be cheap and must not import the library."
         raise NotImplementedError
+
+    def rows(self, model, X):
+        "The notebook's rows as a client would send them, where the model's own are something else (files on its disk)."
+        return X
 
     def describe(self, model, X) -> Description:
         "Look at the model and at a few of its rows (in their container)."

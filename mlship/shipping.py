@@ -41,7 +41,7 @@ def rows_json(signature: Signature,  # inferred from X
 def _some_rows(n, most=100):
     return list(range(n)) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int)).tolist()
 
-# %% ../nbs/23_shipping.ipynb #d6757a69
+# %% ../nbs/23_shipping.ipynb #dd75a4cf
 def ship(
     model,  # anything that predicts: estimator, pipeline, function, callable object
     X,  # the training rows, or a few rows: array, DataFrame, Series, list, dict, or one value
@@ -68,10 +68,9 @@ def ship(
     if examples not in ("real", "synthetic", False, True):
         raise UsageError(f"examples={examples!r}", fix="examples='real', 'synthetic' or False")
     if allow_secrets is None: allow_secrets = os.environ.get("MLSHIP_ALLOW_SECRETS", "") not in ("", "0", "false")
-    given = X
-    signature, X = infer(X, nullable)
+    given, adapter = X, find_adapter(model)
+    signature, X = infer(adapter.rows(model, X) if before is None else X, nullable)
     n, few = length(X), _some_rows(length(X))
-    adapter = find_adapter(model)
     try:
         ready = X if before is None else before(X)
         description = adapter.describe(model, take(ready, few))

@@ -9,7 +9,7 @@ __all__ = ['take_out', 'put_in', 'chosen_device', 'cores_of_worker', 'share_core
 import copy, os, sys
 from .core import CannotShip, Damaged
 
-# %% ../nbs/07_tensors.ipynb #fd49734e
+# %% ../nbs/07_tensors.ipynb #1543ac15
 def _tensors(module) -> dict:
     "Every parameter and buffer once, by its first name."
     found = dict(module.named_parameters())
@@ -26,6 +26,10 @@ def take_out(module) -> tuple:   # (the module without weights, name -> contiguo
     for t in tensors.values():
         empty = torch.empty(0, dtype=t.dtype)
         memo[id(t)] = torch.nn.Parameter(empty, requires_grad=False) if isinstance(t, torch.nn.Parameter) else empty
+    for part in module.modules():   # what a forward pass left behind (weight dropout does) has a history, and no copy
+        for v in vars(part).values():
+            for t in v if isinstance(v, list) else (v,):
+                if isinstance(t, torch.Tensor) and t.grad_fn is not None: memo[id(t)] = t.detach().clone()
     try: bare = copy.deepcopy(module, memo)
     except Exception as e:
         raise CannotShip(f"{type(module).__name__} cannot be copied: {type(e).__name__}: {e}",
