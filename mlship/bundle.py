@@ -260,7 +260,7 @@ def open_bundle(folder: Path) -> Bundle:
     for path in manifest["files"]: check_path(path)
     return Bundle(folder, manifest, trust, key)
 
-# %% ../nbs/08_bundle.ipynb #30744cad
+# %% ../nbs/08_bundle.ipynb #598cf93e
 class LoadedModel:
     "A bundle's model, ready to answer."
     def __init__(self, bundle: Bundle, plan: "Plan | None" = None):
@@ -298,7 +298,7 @@ class LoadedModel:
         "Answers for a batch: what the model gives, through `before` and `after`."
         if self.before is not None: X = self.before(X)
         y = self.adapter.predict(self.model, X, self.options)
-        return y if self.after is None else self.after(y)
+        return self.adapter.arrays(y if self.after is None else self.after(y))
 
     def predict_proba(self, X):
         "Probabilities, shape (rows, classes), in the order of `signature.classes`."

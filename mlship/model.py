@@ -12,7 +12,7 @@ from functools import lru_cache
 from .core import CannotShip, MlshipError
 from .freeze import Frozen, freeze, thaw
 
-# %% ../nbs/07_model.ipynb #bc83c94d
+# %% ../nbs/07_model.ipynb #5567ab24
 @dataclass(frozen=True)
 class Description:
     "What an adapter can tell about a model before it is saved."
@@ -34,7 +34,7 @@ class Adapter:
         "Is this model mine? Must be cheap and must not import the library."
         raise NotImplementedError
 
-    def rows(self, model, X):
+    def prepare(self, model, X):
         "The notebook's rows as a client would send them, where the model's own are something else (files on its disk)."
         return X
 
@@ -55,6 +55,10 @@ class Adapter:
     def predict(self, model, X, options: dict):
         "Answers for a batch in the container that the model was trained on."
         raise NotImplementedError
+
+    def arrays(self, y):
+        "What `predict` (or `after`) gave, in a form that can be sent; where that is a library's own."
+        return y
 
     def predict_proba(self, model, X, options: dict):
         "Probabilities, shape (rows, classes); only called where `describe` said so."

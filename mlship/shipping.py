@@ -41,7 +41,7 @@ def rows_json(signature: Signature,  # inferred from X
 def _some_rows(n, most=100):
     return list(range(n)) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int)).tolist()
 
-# %% ../nbs/23_shipping.ipynb #dd75a4cf
+# %% ../nbs/23_shipping.ipynb #081cefe6
 def ship(
     model,  # anything that predicts: estimator, pipeline, function, callable object
     X,  # the training rows, or a few rows: array, DataFrame, Series, list, dict, or one value
@@ -61,6 +61,7 @@ def ship(
     allow_secrets: "bool | None" = None,  # take along what looks like a secret (else MLSHIP_ALLOW_SECRETS)
     plan: bool = True,  # compile a fast form and use it where it is proven equal
     check: bool = True,  # load it in a fresh process and compare before it appears in the store
+    made_up: bool = False,  # X has the right types and shapes, but nobody's values: keep no examples and no profile
     store=None,  # a folder; None: the default store
 ) -> Bundle:  # its display in a notebook is a card
     "Freeze a model into a signed bundle; raises `CannotShip`, and changes nothing, when it would not answer as here."
@@ -69,7 +70,7 @@ def ship(
         raise UsageError(f"examples={examples!r}", fix="examples='real', 'synthetic' or False")
     if allow_secrets is None: allow_secrets = os.environ.get("MLSHIP_ALLOW_SECRETS", "") not in ("", "0", "false")
     given, adapter = X, find_adapter(model)
-    signature, X = infer(adapter.rows(model, X) if before is None else X, nullable)
+    signature, X = infer(adapter.prepare(model, X) if before is None else X, nullable)
     n, few = length(X), _some_rows(length(X))
     try:
         ready = X if before is None else before(X)
@@ -97,7 +98,8 @@ def ship(
     if same_again and (table := side_by_side(("sent as JSON", "notebook"), sent["answers"], here, adapter.tolerance)):
         raise CannotShip(f"the same rows get other answers when they are sent as JSON:\n{table}",
                          fix="a type that JSON does not have (a date without a time, say) decides; " + _TO_JSON)
-    profile = make_profile(signature, whole)
+    if made_up: examples = False
+    profile = {"rows": 0, "fields": {}} if made_up else make_profile(signature, whole)
     kept = ([] if examples is False else sample[: _rows_that_fit(sample)] if examples in ("real", True)
             else draw_rows(profile, signature, min(n, 100)))
     kept_answers = _ask(runtime, signature, kept, description.proba)
@@ -145,7 +147,7 @@ def ship(
             f.write(json.dumps({"name": bundle.name, "version": bundle.version, "folder": str(bundle.folder)}) + "\n")
     return bundle
 
-# %% ../nbs/23_shipping.ipynb #934ee2cd
+# %% ../nbs/23_shipping.ipynb #71399f3d
 class _Here:
     "The live model, called as the bundle will be."
     def __init__(self, adapter, model, before, after, description):
@@ -157,7 +159,7 @@ class _Here:
 
     def predict(self, X):
         y = self.adapter.predict(self.model, self._ready(X), self.options)
-        return y if self.after is None else self.after(y)
+        return self.adapter.arrays(y if self.after is None else self.after(y))
 
     def predict_proba(self, X): return self.adapter.predict_proba(self.model, self._ready(X), self.options)
 

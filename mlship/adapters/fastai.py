@@ -35,7 +35,7 @@ def _as_image(learn, item, kind):
         if isinstance(item, kind): return item.convert(kind._open_args.get("mode", item.mode))
     raise CannotShip(f"a {type(item).__name__} becomes no image in this learner", fix="pass the images themselves")
 
-# %% ../../nbs/13_fastai.ipynb #e97a8e15
+# %% ../../nbs/13_fastai.ipynb #2a951763
 _one_at_a_time = threading.RLock()
 
 
@@ -70,7 +70,7 @@ class FastaiAdapter(Adapter):
         learner = sys.modules.get("fastai.learner")
         return learner is not None and isinstance(model, learner.Learner)
 
-    def rows(self, model, X):
+    def prepare(self, model, X):
         kind = _image_class(model)
         if kind is None: return list(X) if hasattr(X, "map") and not hasattr(X, "columns") else X
         records = X.to_dict("records") if hasattr(X, "columns") else X

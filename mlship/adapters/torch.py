@@ -12,7 +12,7 @@ from ..freeze import freeze, thaw
 from ..model import Adapter, Description
 from ..tensors import chosen_device, put_in, share_cores, take_out
 
-# %% ../../nbs/12_torch.ipynb #56b18d20
+# %% ../../nbs/12_torch.ipynb #bb630a25
 def _device(module):
     for t in module.parameters(): return t.device
     for t in module.buffers(): return t.device
@@ -40,14 +40,15 @@ def _as_tensor(x, module):
     return t.to(_device(module), wanted if wanted is not None and t.is_floating_point() else None)
 
 
-def _answer(y):
+def _arrays(y):
     "What a module gave, as arrays: one, or several by name."
     torch = sys.modules["torch"]
     if isinstance(y, torch.Tensor):
         return (y.float() if y.dtype in (torch.bfloat16, torch.float16) else y).detach().cpu().numpy()
     if hasattr(y, "_asdict"): y = y._asdict()
-    if isinstance(y, (tuple, list)): y = {f"output_{i}": v for i, v in enumerate(y)}
-    if isinstance(y, dict): return {k: _answer(v) for k, v in y.items() if v is not None}
+    if isinstance(y, (tuple, list)) and all(isinstance(v, torch.Tensor) for v in y):
+        y = {f"output_{i}": v for i, v in enumerate(y)}
+    if isinstance(y, dict): return {k: _arrays(v) for k, v in y.items() if v is not None}
     return y
 
 
@@ -60,7 +61,7 @@ class _AtRest:
     def __exit__(self, *_):
         for m in self.training: m.training = True
 
-# %% ../../nbs/12_torch.ipynb #65937ac6
+# %% ../../nbs/12_torch.ipynb #85a42c35
 class TorchAdapter(Adapter):
     "`torch.nn.Module`, and what TorchScript made of one."
     name = "torch"
@@ -108,4 +109,6 @@ class TorchAdapter(Adapter):
         with torch.inference_mode(), _AtRest(model):
             if options["call"] == "batch" or not isinstance(X, dict): y = model(_as_tensor(X, model))
             else: y = model(**{k: _as_tensor(v, model) for k, v in X.items()})
-        return _answer(y)
+        return y
+
+    def arrays(self, y): return _arrays(y)
