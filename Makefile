@@ -29,7 +29,7 @@ define install
 	else $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
 endef
 
-.PHONY: help demo test check lint nbtest pytest tutorials clients container export docs bench constraints clean
+.PHONY: help demo test check lint nbtest pytest tutorials clients deep container export docs bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -77,6 +77,23 @@ tutorials: $(FOR_TEST)  ## the tutorials, as notebooks, in a real kernel (nbval)
 
 clients: $(FOR_TEST)  ## other people's clients and checkers, in environments of their own (minutes, the first time)
 	@echo "== clients"; $(OWN_HOME) $(BIN)/python -m pytest tests/clients tests/deployments
+
+# Deep learning has an environment of its own: torch for the CPU first, because the index's newest build brings CUDA.
+DEEP     := .venv-deep
+DEEP_KEY := $(shell cat settings.ini setup.py constraints.txt tests/deep/constraints.txt tests/deep/sitecustomize.py | cksum | cut -d' ' -f1)
+$(DEEP)/.for-$(DEEP_KEY):
+	@$(PYTHON) -m venv $(DEEP)
+	@echo "== installing torch and what stands on it into $(DEEP) (minutes)"
+	@$(DEEP)/bin/python -m pip install -qq --disable-pip-version-check "$$(grep ^torch== tests/deep/constraints.txt)"
+	@$(DEEP)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -c tests/deep/constraints.txt \
+		-e '.[all,dev,torch,fastai,transformers]' xgboost-cpu lightgbm
+	@cp tests/deep/sitecustomize.py $$($(DEEP)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	@rm -f $(DEEP)/.for-*; touch $@
+
+deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGBM: adapters and what they ship
+	@echo "== deep"; $(OWN_HOME) for n in $$(grep -lE '"#\| (torch|fastai|transformers|boosting)' nbs/*.ipynb); do \
+	$(DEEP)/bin/nbdev-test "$$n" --flags "torch fastai transformers boosting" || exit 1; done && \
+	$(DEEP)/bin/python -m pytest tests/deep $(PYTEST_ARGS)
 
 container: $(FOR_TEST)  ## build images, run them, ask them (docker or podman, or root on Debian)
 	@echo "== container"; PYTHON=$(BIN)/python bash tests/container/prove.sh

@@ -11,7 +11,7 @@ from pathlib import Path
 from .core import BadInput, CannotShip, Damaged, MlshipError, NotFound, Untrusted, UsageError, need
 from .schema import infer
 
-# %% ../nbs/33_model_files.ipynb #b7e19401
+# %% ../nbs/33_model_files.ipynb #07c95687
 ENDINGS = (
     ".joblib",
     ".pkl",
@@ -60,7 +60,9 @@ def open_model(path: "str | Path",   # of the file, or of a SavedModel folder
             booster = need("xgboost", "boosting", "an XGBoost file").Booster()
             booster.load_model(path)
             return booster
-        if ending in (".txt", ".model"): return need("lightgbm", "boosting", "a LightGBM file").Booster(model_file=path)
+        if ending in (".txt", ".model"):
+            if b"pandas_categorical:" not in path.read_bytes()[-100_000:]: raise ValueError("it ends too early")
+            return need("lightgbm", "boosting", "a LightGBM file").Booster(model_file=path)
         if ending == ".safetensors":
             return _with_class(need("safetensors.torch", "torch", "a weights file").load_file(path), path, cls, args)
         if ending in (".pt", ".pth"): return _torch_file(path, trust, cls, args)
