@@ -12,7 +12,7 @@ from functools import lru_cache
 from .core import CannotShip, MlshipError
 from .freeze import Frozen, freeze, thaw
 
-# %% ../nbs/07_model.ipynb #5567ab24
+# %% ../nbs/07_model.ipynb #d4076945
 @dataclass(frozen=True)
 class Description:
     "What an adapter can tell about a model before it is saved."
@@ -51,6 +51,14 @@ class Adapter:
     def load(self, read, code: dict, folder):
         "The model again, from `read(file name) -> checked bytes`."
         return thaw(read("model.pkl"), code, folder)
+
+    def program(self, model, X, options: dict, write) -> "dict | None":
+        "Store a faster form of the model, if there is one that is proven equal; the report says which, or why not."
+        return None
+
+    def load_program(self, read):
+        "What `program` stored, to be asked as the model is."
+        raise NotImplementedError
 
     def predict(self, model, X, options: dict):
         "Answers for a batch in the container that the model was trained on."

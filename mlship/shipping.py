@@ -41,7 +41,7 @@ def rows_json(signature: Signature,  # inferred from X
 def _some_rows(n, most=100):
     return list(range(n)) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int)).tolist()
 
-# %% ../nbs/23_shipping.ipynb #081cefe6
+# %% ../nbs/23_shipping.ipynb #9a0b3ac5
 def ship(
     model,  # anything that predicts: estimator, pipeline, function, callable object
     X,  # the training rows, or a few rows: array, DataFrame, Series, list, dict, or one value
@@ -115,6 +115,10 @@ def ship(
             compiled = compile_plan(
                 model, signature, whole.columns, whole.n, *_native_calls(adapter, model, before, description), before
             )
+        if plan and not compiled.plan:
+            faster = adapter.program(model, take(ready, few), description.options,
+                                     lambda data: draft.write("model/program", data))
+            if faster: compiled = Compiled(None, faster)
         if compiled.plan:
             for path, data in compiled.plan.files().items(): draft.write(f"plan/{path}", data)
         code, imports = ({**frozen.code, **(hooks.code if hooks else {})},
