@@ -29,7 +29,7 @@ define install
 	else $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
 endef
 
-.PHONY: help demo test check lint nbtest pytest tutorials clients container export docs bench constraints clean
+.PHONY: help demo test check lint nbtest pytest tutorials clients browser container export docs bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -77,6 +77,11 @@ tutorials: $(FOR_TEST)  ## the tutorials, as notebooks, in a real kernel (nbval)
 
 clients: $(FOR_TEST)  ## other people's clients and checkers, in environments of their own (minutes, the first time)
 	@echo "== clients"; $(OWN_HOME) $(BIN)/python -m pytest tests/clients tests/deployments
+
+browser: $(FOR_TEST)  ## the page in a real Chromium (Debian: apt install chromium)
+	@echo "== browser"; [ -d $(VENV)/browser ] || $(BIN)/python -m pip install -qq --disable-pip-version-check \
+		--target $(VENV)/browser playwright==1.65.2 axe-playwright-python==0.1.8
+	@$(OWN_HOME) PYTHONPATH=$(VENV)/browser $(BIN)/python -m pytest $(PYTEST_ARGS) tests/browser
 
 container: $(FOR_TEST)  ## build images, run them, ask them (docker or podman, or root on Debian)
 	@echo "== container"; PYTHON=$(BIN)/python bash tests/container/prove.sh

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['create_app', 'Front']
 
-# %% ../nbs/28_app.ipynb #735c0c48
+# %% ../nbs/28_app.ipynb #54000c62
 import io, threading, time
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -14,13 +14,13 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from .access import Doorkeeper
 from .access_log import Entry
 from .core import MlshipError, NotFound
-from .demo import docs_page, index_page, new_nonce, security_headers
+from .demo import asset, docs_page, index_page, new_nonce, security_headers
 from .message import Request, Response, TooLarge, error_response, request_id_of
 from .openapi import openapi
 from .protocols import Service, handle
 from .shipping import load
 
-# %% ../nbs/28_app.ipynb #ab64002a
+# %% ../nbs/28_app.ipynb #8f5c5d1e
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -50,8 +50,8 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
             r.body, r.status, {**r.headers, "X-Content-Type-Options": "nosniff"}, content_type=r.content_type
         )
 
-    def page(html, nonce):
-        return flask.Response(html, headers=security_headers(nonce), content_type="text/html; charset=utf-8")
+    def page(html, nonce, framed_by="'self'"):
+        return flask.Response(html, headers=security_headers(nonce, framed_by), content_type="text/html; charset=utf-8")
 
     @app.before_request
     def pages_need_a_key_too():   # the other routes ask for themselves
@@ -69,8 +69,19 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
 
     @app.get("/")
     def index():
-        nonce = new_nonce()
-        return page(index_page(list(service.models.values()), flask.request.host_url.rstrip("/"), nonce), nonce)
+        args, nonce, guarded = flask.request.args, new_nonce(), service.keys is not None
+        embed = args.get("embed", "0") not in ("", "0")
+        html = index_page(list(service.models.values()), nonce, args.get("model", ""), embed, guarded)
+        # who has no key to lose may be framed by anybody; behind keys, by those whose pages may ask
+        return page(html, nonce, (" ".join(("'self'", *cors)) if guarded else "*") if embed else "'self'")
+
+    @app.get("/demo/<name>")
+    def demo_file(name):
+        body, kind = asset(name)
+        r = flask.Response(body, content_type=kind, headers={"Cache-Control": "no-cache",
+                                                             "X-Content-Type-Options": "nosniff"})
+        r.add_etag()
+        return r.make_conditional(flask.request)
 
     @app.get("/docs")
     def docs():
