@@ -472,6 +472,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mlship.form._short': ('form.html#_short', 'mlship/form.py'),
                              'mlship.form._typed': ('form.html#_typed', 'mlship/form.py'),
                              'mlship.form._value': ('form.html#_value', 'mlship/form.py'),
+                             'mlship.form._various': ('form.html#_various', 'mlship/form.py'),
                              'mlship.form._widget': ('form.html#_widget', 'mlship/form.py'),
                              'mlship.form.form': ('form.html#form', 'mlship/form.py'),
                              'mlship.form.label_and_unit': ('form.html#label_and_unit', 'mlship/form.py'),

@@ -95,7 +95,7 @@ def _grid(sizes, low, high, mean):
         out["box"] = [min(rows), min(columns), max(rows) + 1, max(columns) + 1]
     return out
 
-# %% ../nbs/27_form.ipynb #5897a54a
+# %% ../nbs/27_form.ipynb #ba3f3810
 def _fields(s: Signature, profile: dict, units: dict) -> tuple:
     "(fields, how a row is made of their values, the picture they are or None)."
     seen, rows = profile.get("fields", {}), profile.get("rows", 0)
@@ -148,13 +148,26 @@ def _short(row, fields, how):
     return " · ".join(_value(v)[:24] for v in values[:4] if v is not None)
 
 
+def _various(answers, most):
+    "Positions of a few examples: each label once before any twice; else spread evenly."
+    keys = [str(a) for a in answers]
+    if len(set(keys)) <= min(30, len(keys) // 2):
+        seen, ranked = {}, []
+        for i, k in enumerate(keys):
+            seen[k] = seen.get(k, 0) + 1
+            ranked.append((seen[k], i))
+        return [i for _, i in sorted(ranked)[:most]]
+    return sorted({round(j * (len(keys) - 1) / max(1, most - 1)) for j in range(most)}) if keys else []
+
+
 def form(m: LoadedModel) -> dict:
     "What the page needs to know to ask this model and to show its answers."
     profile, manifest = m.bundle.profile, m.bundle.manifest
     units = manifest.get("page", {}).get("units", {})
     fields, how, grid = _fields(m.signature, profile, units)
     kept, size, examples = m.bundle.examples, 0, []
-    for i, row in enumerate(kept["rows"][:MOST_EXAMPLES]):
+    for i in _various(kept["answers"], MOST_EXAMPLES):
+        row = kept["rows"][i]
         size += len(str(row))
         if size > 300_000: break
         examples.append({"row": row, "answer": kept["answers"][i],

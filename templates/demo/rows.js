@@ -72,7 +72,7 @@ function draw() {
       if (!editable) { tr.append(element("td", {}, r[j])); continue; }
       const box = element("input", {"aria-label": `${names[j]}, row ${i + 1}`, autocomplete: "off"});
       box.value = r[j];
-      box.addEventListener("change", () => { r[j] = box.value; answers[i] = null; draw.later(); });
+      box.addEventListener("change", () => { r[j] = box.value; answers[i] = null; ask(); });
       tr.append(element("td", {}, box));
     }
     if (columns < names.length) tr.append(element("td", {}, "…"));
@@ -82,36 +82,39 @@ function draw() {
   if (rows.length > SHOWN) $("table").append(element("p", {class: "dim small"}, `The first ${SHOWN} of ${rows.length.toLocaleString("en")} rows are shown; all are answered and downloaded.`));
   $("download").disabled = !answers.some(Boolean);
 }
-draw.later = () => ask();
+// answers for some rows; those that are refused are told apart, however the server says it
+async function answer(some, signal) {
+  const inputs = some.map(i => assemble(names.map((_, j) => value(fields[j], rows[i][j]))));
+  const a = await send(path, body(inputs), {signal, busy: () => say("The server is busy. Your rows wait for their turn…")});
+  if (a.ok) return a.json.predictions.forEach((v, k) => { answers[some[k]] = {value: v, p: a.json.probabilities?.[k], classes: a.json.classes}; });
+  if (a.status !== 422) throw new Error(reason(a));
+  const bad = new Map();
+  for (const p of a.json?.error?.problems ?? []) {
+    const k = Number(/\[(\d+)\]/.exec(p.field)?.[1] ?? -1);
+    if (k >= 0 && !bad.has(k)) bad.set(k, `${p.field.replace(/^inputs\[\d+\]\.?/, "") || "row"}: expected ${p.expected}`);
+  }
+  if (!bad.size && some.length === 1) bad.set(0, reason(a));
+  for (const [k, said] of bad) answers[some[k]] = {wrong: said};
+  const rest = some.filter((_, k) => !bad.has(k)), half = bad.size ? rest.length : Math.ceil(rest.length / 2);
+  for (const part of [rest.slice(0, half), rest.slice(half)]) if (part.length) await answer(part, signal);
+}
 
 async function ask() {
   busy?.abort();
-  const mine = busy = new AbortController(), started = performance.now();
-  const open = rows.map((_, i) => i).filter(i => !answers[i]);
+  const mine = busy = new AbortController(), started = performance.now(), open = rows.map((_, i) => i).filter(i => !answers[i]);
   try {
     for (let at = 0; at < open.length; at += CHUNK) {
-      const some = open.slice(at, at + CHUNK);
       if (open.length > CHUNK) say(`${at.toLocaleString("en")} of ${open.length.toLocaleString("en")} rows…`);
-      const inputs = some.map(i => assemble(names.map((_, j) => value(fields[j], rows[i][j]))));
-      let a = await send(path, body(inputs), {signal: mine.signal, busy: () => say("The server is busy. Your rows wait for their turn…")});
-      if (a.status === 422 && a.json?.error?.problems) {   // say what is wrong in these, ask again without them
-        const bad = new Map();
-        for (const p of a.json.error.problems) { const k = Number(/\[(\d+)\]/.exec(p.field)?.[1] ?? -1); if (k >= 0 && !bad.has(k)) bad.set(k, `${p.field.replace(/^inputs\[\d+\]\.?/, "") || "row"}: expected ${p.expected}`); }
-        if (bad.size) {
-          for (const [k, said] of bad) answers[some[k]] = {wrong: said};
-          const rest = some.filter((_, k) => !bad.has(k));
-          open.splice(at, some.length, ...rest);
-          at -= CHUNK;
-          continue;
-        }
-      }
-      if (!a.ok) { draw(); return say(reason(a), true); }
-      a.json.predictions.forEach((v, k) => { answers[some[k]] = {value: v, p: a.json.probabilities?.[k], classes: a.json.classes}; });
+      await answer(open.slice(at, at + CHUNK), mine.signal);
     }
-  } catch (e) { if (!mine.signal.aborted) say(`The server did not answer (${e.message}).`, true); return; }
+  } catch (e) {
+    if (mine.signal.aborted) return;
+    draw();
+    return say(e instanceof TypeError ? "The server did not answer. Is it still running?" : e.message, true);
+  }
   draw();
   const wrong = answers.filter(a => a?.wrong).length;
-  say(`${rows.length.toLocaleString("en")} ${rows.length === 1 ? "row" : "rows"} in ${((performance.now() - started) / 1000).toFixed(2)} s${wrong ? `; ${wrong} could not be answered` : ""}${extra.length ? `; not used: ${extra.slice(0, 4).join(", ")}` : ""}`, false);
+  say(`${rows.length.toLocaleString("en")} ${rows.length === 1 ? "row" : "rows"} in ${((performance.now() - started) / 1000).toFixed(2)} s${wrong ? `; ${wrong} could not be answered` : ""}${extra.length ? `; not used: ${extra.slice(0, 4).join(", ")}` : ""}`);
 }
 
 function download() {

@@ -1,0 +1,41 @@
+"""Models of several kinds, for the tests of their pages."""
+import numpy as np
+import pandas as pd
+
+
+def find(text):
+    return [{"title": f"{text} {i}", "score": 1 / (i + 2), "where": "<b>here</b>"} for i in range(3)]
+
+
+def ship_all():
+    "Models of several kinds"
+    from sklearn.compose import make_column_transformer
+    from sklearn.datasets import load_digits, load_iris
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OrdinalEncoder
+    from sklearn.svm import SVC
+
+    from mlship import ship
+
+    rng, n = np.random.default_rng(0), 2000
+    X = pd.DataFrame({"area": rng.gamma(6, 15, n).clip(18, 260).round(), "rooms": rng.integers(1, 8, n),
+                      "district": rng.choice(["Altstadt", "Harbour", "Hills", "North", "University"], n),
+                      "year_built": rng.integers(1890, 2024, n), "garden": rng.random(n) < .3})
+    worth = X.district.map({"Altstadt": 1.35, "Harbour": 1.2, "Hills": 1.5, "North": .8, "University": 1.05})
+    y = (3100 * X.area * worth + 300 * (X.year_built - 1950).abs() + 22000 * X.garden + rng.normal(0, 9000, n)).round(-2)
+    flats = make_pipeline(make_column_transformer((OrdinalEncoder(), ["district"]), remainder="passthrough"),
+                          HistGradientBoostingRegressor(random_state=0)).fit(X, y)
+    ship(flats, X, y, name="flats", title="What is this flat worth?", authors=["Ada Example", "Bo Sample"],
+         description="Estimates the price of a flat in our city from five facts about it.\n\nThe flats are invented.",
+         paper="https://arxiv.org/abs/1706.03762", units={"area": "m²", "predict": "€"}, check=False,
+         citation="@misc{flats,\n  title = {What is this flat worth?},\n  author = {Example, Ada and Sample, Bo}\n}")
+    d = load_digits()
+    ship(SVC(probability=True, gamma=.001, random_state=0).fit(d.data, d.target), d.data, d.target, name="digits",
+         title="Which digit is this?", description="Draw a digit; the model says which one it is.", check=False)
+    iris, kinds = load_iris(as_frame=True), load_iris().target_names
+    ship(LogisticRegression(max_iter=500).fit(iris.data, kinds[iris.target]), iris.data, kinds[iris.target],
+         name="iris", title="Which iris is this?", check=False)
+    ship(find, ["night train", "a long walk"], name="search", title="Search", check=False)
+    return flats
