@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['create_app', 'Front']
 
-# %% ../nbs/28_app.ipynb #54000c62
+# %% ../nbs/28_app.ipynb #73f7a395
 import io, threading, time
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -15,12 +15,13 @@ from .access import Doorkeeper
 from .access_log import Entry
 from .core import MlshipError, NotFound
 from .demo import asset, docs_page, index_page, new_nonce, security_headers
-from .message import Request, Response, TooLarge, error_response, request_id_of
+from .feedback import add_feedback, feedback_can_be_kept
+from .message import Request, Response, TooLarge, WrongContentType, error_response, loads, request_id_of
 from .openapi import openapi
 from .protocols import Service, handle
 from .shipping import load
 
-# %% ../nbs/28_app.ipynb #8f5c5d1e
+# %% ../nbs/28_app.ipynb #faa04780
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -71,9 +72,18 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
     def index():
         args, nonce, guarded = flask.request.args, new_nonce(), service.keys is not None
         embed = args.get("embed", "0") not in ("", "0")
-        html = index_page(list(service.models.values()), nonce, args.get("model", ""), embed, guarded)
+        html = index_page(list(service.models.values()), nonce, args.get("model", ""), embed, guarded,
+                          feedback_can_be_kept())
         # who has no key to lose may be framed by anybody; behind keys, by those whose pages may ask
         return page(html, nonce, (" ".join(("'self'", *cors)) if guarded else "*") if embed else "'self'")
+
+    @app.post("/feedback")
+    def feedback():
+        if flask.request.mimetype != "application/json":   # a form of another site cannot send that
+            raise WrongContentType("feedback is JSON", fix="send it with the header  content-type: application/json")
+        versions = {name: m.bundle.version for name, m in service.models.items()}
+        kept = add_feedback(loads(flask.request.get_data(cache=False)), versions, flask.g.key or "")
+        return flask.jsonify(kept=kept), 201
 
     @app.get("/demo/<name>")
     def demo_file(name):

@@ -24,7 +24,7 @@ def ship_all():
                       "district": rng.choice(["Altstadt", "Harbour", "Hills", "North", "University"], n),
                       "year_built": rng.integers(1890, 2024, n), "garden": rng.random(n) < .3})
     worth = X.district.map({"Altstadt": 1.35, "Harbour": 1.2, "Hills": 1.5, "North": .8, "University": 1.05})
-    y = (3100 * X.area * worth + 300 * (X.year_built - 1950).abs() + 22000 * X.garden + rng.normal(0, 9000, n)).round(-2)
+    y = 3100 * X.area * worth + 300 * (X.year_built - 1950).abs() + 22000 * X.garden + rng.normal(0, 9000, n)
     flats = make_pipeline(make_column_transformer((OrdinalEncoder(), ["district"]), remainder="passthrough"),
                           HistGradientBoostingRegressor(random_state=0)).fit(X, y)
     ship(flats, X, y, name="flats", title="What is this flat worth?", authors=["Ada Example", "Bo Sample"],
