@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['create_app', 'Front']
 
-# %% ../nbs/28_app.ipynb #73f7a395
+# %% ../nbs/28_app.ipynb #11fcaae7
 import io, threading, time
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -18,10 +18,12 @@ from .demo import asset, docs_page, index_page, new_nonce, security_headers
 from .feedback import add_feedback, feedback_can_be_kept
 from .message import Request, Response, TooLarge, WrongContentType, error_response, loads, request_id_of
 from .openapi import openapi
+from .profile import outside, refuse_outside
 from .protocols import Service, handle
 from .shipping import load
+from .stream import Stream, Turns, one_row
 
-# %% ../nbs/28_app.ipynb #faa04780
+# %% ../nbs/28_app.ipynb #6fbdc713
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -33,6 +35,7 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
                cors: "tuple[str, ...]" = (),    # origins whose pages may ask; ("*",): all
                max_rows: int = 100_000,     # in one request
                max_concurrent: int = 256,   # requests at once in this process
+               max_streams: int = 8,        # answers streamed at once in this process; the next ones wait
                access_log=None,             # called with an Entry for each request
                routes: "dict | None" = None,    # more paths: {"/score": "/predict"}, as platforms ask for them
                ) -> flask.Flask:       # an ordinary WSGI application
@@ -45,6 +48,7 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
                       keys=Doorkeeper(api_key_file) if api_key_file else None)
     app.config["MAX_CONTENT_LENGTH"] = max_body
     app.extensions["mlship"] = service
+    turns = Turns(max_streams)
 
     def send(r: Response):
         return flask.Response(
@@ -76,6 +80,22 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
                           feedback_can_be_kept())
         # who has no key to lose may be framed by anybody; behind keys, by those whose pages may ask
         return page(html, nonce, (" ".join(("'self'", *cors)) if guarded else "*") if embed else "'self'")
+
+    @app.post("/stream")
+    @app.post("/models/<name>/stream")
+    def stream(name=None):
+        model = service.find(name or service.default.bundle.name)
+        request_id, labels = request_id_of(_lower(flask.request.headers)), service.labels(model)
+        batch, profile = one_row(model.signature, loads(flask.request.get_data(cache=False))), model.bundle.profile
+        if service.strict: refuse_outside(profile, model.signature, batch)
+        for field, count in outside(profile, model.signature, batch).items():
+            service.metrics.of("outside", *labels, field).inc(count)
+        service.metrics.of("rows", *labels).observe(1)
+        events = Stream(model, batch, turns, request_id, service.running,
+                        on_end=lambda status, s: service.metrics.answered(*labels, "stream", status, s))
+        return flask.Response(events, content_type="text/event-stream", headers={
+            "Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Request-Id": request_id,
+            "X-Content-Type-Options": "nosniff"})
 
     @app.post("/feedback")
     def feedback():

@@ -37,7 +37,7 @@ def _version(ctx, param, value):
 def main(debug):
     "Ship the model in your notebook: freeze it with ship(), serve it, score files with it."
 
-# %% ../nbs/90_cli.ipynb #4306efd8
+# %% ../nbs/90_cli.ipynb #5f22f800
 def _parameters(pairs):
     from mlship.notebook import parse_value
     return {name: parse_value(value) for name, value in pairs}
@@ -125,6 +125,8 @@ def _shipped_ref(ran, path, name):
 )
 @click.option("--max-concurrent", type=click.IntRange(min=1), default=256, show_default=True,
               help="Most requests at once in a worker; more get 503.")
+@click.option("--max-streams", type=click.IntRange(min=1), default=8, show_default=True,
+              help="Most answers streamed at once by a worker; the next ones wait in a queue.")
 @click.option(
     "--max-memory", type=click.IntRange(min=1), metavar="MB", help="Replace a worker that has more than this."
 )
@@ -148,6 +150,7 @@ def serve(
     max_body,
     max_rows,
     max_concurrent,
+    max_streams,
     max_memory,
     share,
     allow_secrets,
@@ -229,6 +232,7 @@ def serve(
                 max_rows=max_rows,
                 api_key_file=str(api_key_file) if api_key_file else None,
                 max_concurrent=max_concurrent,
+                max_streams=max_streams,
                 cors=cors or tuple(setting("cors", "").split()),
                 routes=dict(pair.partition("=")[::2] for pair in setting("routes", "").split()),
             ),

@@ -7,6 +7,17 @@ def find(text):
     return [{"title": f"{text} {i}", "score": 1 / (i + 2), "where": "<b>here</b>"} for i in range(3)]
 
 
+def write(about, words):
+    import time
+    yield {"progress": 0, "message": "Reading about it"}
+    text = ""
+    for i in range(words):
+        time.sleep(.02)
+        text += f"{about} " if i % 5 == 0 else "and so on "
+        yield {"progress": i / words, "message": "Writing"}
+        yield text
+
+
 def ship_all():
     "Models of several kinds"
     from sklearn.compose import make_column_transformer
@@ -38,4 +49,6 @@ def ship_all():
     ship(LogisticRegression(max_iter=500).fit(iris.data, kinds[iris.target]), iris.data, kinds[iris.target],
          name="iris", title="Which iris is this?", check=False)
     ship(find, ["night train", "a long walk"], name="search", title="Search", check=False)
+    ship(write, [{"about": "snow", "words": 8}, {"about": "a long winter", "words": 60}], name="write",
+         title="A text about it", description="Writes a text, word by word.", check=False)
     return flats
