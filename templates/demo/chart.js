@@ -41,18 +41,30 @@ export function distribution(histogram, value, label) {
   return svg;
 }
 
+// round ends and steps for an axis
+function ticks(low, high, most = 4) {
+  const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough)), step = power * ([1, 2, 2.5, 5, 10].find(m => m * power >= rough * 0.999));
+  const first = Math.floor(low / step + 1e-9), last = Math.ceil(high / step - 1e-9);
+  return Array.from({length: last - first + 1}, (_, i) => Number(((first + i) * step).toPrecision(12)));
+}
+
 // lines over numbers: series is [{name, values}], mark is the x of what is entered now
 export function lines(xs, series, {mark = null, unit = "", low = null, high = null, label = "", format = number} = {}) {
-  const w = 360, h = 170, left = 44, right = 8, top = 10, bottom = 146;
+  const w = 360, h = 170, right = 8, top = 10, bottom = 146;
   const all = series.flatMap(s => s.values).filter(v => typeof v === "number" && isFinite(v));
   let y0 = low ?? Math.min(...all), y1 = high ?? Math.max(...all);
   if (!(y1 > y0)) { const pad = Math.abs(y0) * 0.05 || 1; y0 -= pad; y1 += pad; }
+  const marks = low === 0 && high === 1 ? [0, 0.5, 1] : ticks(y0, y1), said = marks.map(format), left = 10 + 6.3 * Math.max(...said.map(t => t.length));
+  [y0, y1] = [marks[0], marks.at(-1)];
   const X = x => left + (x - xs[0]) / ((xs.at(-1) - xs[0]) || 1) * (w - left - right), Y = y => bottom - (y - y0) / (y1 - y0) * (bottom - top);
   const svg = frame(w, h, label);
-  for (const y of [y0, (y0 + y1) / 2, y1]) svg.append(shape("line", {x1: left, x2: w - right, y1: Y(y), y2: Y(y), stroke: "var(--line)"}), shape("text", {x: left - 6, y: Y(y) + 4, "text-anchor": "end"}, format(y)));
+  for (const [k, y] of marks.entries()) svg.append(shape("line", {x1: left, x2: w - right, y1: Y(y), y2: Y(y), stroke: "var(--line)"}), shape("text", {x: left - 6, y: Y(y) + 4, "text-anchor": "end"}, said[k]));
   if (mark !== null) { const x = Math.max(left, Math.min(w - right, X(mark))); svg.append(shape("line", {x1: x, x2: x, y1: top, y2: bottom, stroke: "var(--dim)", "stroke-dasharray": "3 3"})); }
   series.forEach((s, i) => {
     const path = s.values.map((v, j) => typeof v === "number" && isFinite(v) ? `${j && typeof s.values[j - 1] === "number" ? "L" : "M"}${X(xs[j]).toFixed(1)} ${Y(v).toFixed(1)}` : "").join("");
+    s.values.forEach((v, j) => {   // a value without neighbours would be no line
+      if (typeof v === "number" && typeof s.values[j - 1] !== "number" && typeof s.values[j + 1] !== "number") svg.append(shape("circle", {cx: X(xs[j]), cy: Y(v), r: 3, fill: `var(--c${i % 3 + 1})`}));
+    });
     svg.append(shape("path", {d: path, fill: "none", stroke: `var(--c${i % 3 + 1})`, "stroke-width": 2.2, "stroke-linejoin": "round"}));
   });
   svg.append(shape("text", {x: left, y: 163}, number(xs[0]) + unit), shape("text", {x: w - right, y: 163, "text-anchor": "end"}, number(xs.at(-1)) + unit));

@@ -63,7 +63,7 @@ const short = v => typeof v === "number" ? number(v) : typeof v === "object" ? J
 
 function draw() {
   const editable = names.length <= EDITABLE && !grid, columns = editable ? names.length : Math.min(8, names.length), sure = output.kind === "label" && proba();
-  const head = element("tr", {}, element("th", {scope: "col"}, "answer"), sure ? element("th", {scope: "col"}, "sure") : null, ...names.slice(0, columns).map(n => element("th", {scope: "col"}, n)), columns < names.length ? element("th", {scope: "col"}, "…") : null);
+  const head = element("tr", {}, element("th", {scope: "col"}, output.unit ? `answer (${output.unit})` : "answer"), sure ? element("th", {scope: "col"}, "sure") : null, ...names.slice(0, columns).map((n, j) => element("th", {scope: "col"}, fields[j]?.unit ? `${fields[j].label || n} (${fields[j].unit})` : n)), columns < names.length ? element("th", {scope: "col"}, "…") : null);
   const lines = rows.slice(0, SHOWN).map((r, i) => {
     const a = answers[i], tr = element("tr", a?.wrong ? {class: "wrong"} : {});
     tr.append(element("td", {class: "out"}, a ? a.wrong ?? short(a.value) : ""));

@@ -34,7 +34,7 @@ function quantile(b, q) {
   return low;
 }
 
-const ms = v => v === null ? "–" : v < 1 ? `${v.toFixed(2)} ms` : v < 1000 ? `${number(Number(v.toPrecision(3)))} ms` : `${(v / 1000).toFixed(1)} s`;
+const ms = v => v === null ? "–" : v === 0 ? "0" : v < 1 ? `${Number(v.toFixed(2))} ms` : v < 1000 ? `${number(Number(v.toPrecision(3)))} ms` : `${(v / 1000).toFixed(1)} s`;
 const fact = (name, value) => element("div", {}, element("dt", {}, name), element("dd", {}, value));
 
 async function look() {
@@ -55,9 +55,9 @@ async function look() {
     if (history.length > KEPT) history.shift();
     if (history.length > 1) {
       const xs = history.map((_, i) => (i - history.length + 1) * EVERY / 1000), rate = history.map(h => h.rate);
-      $("rate").replaceChildren(lines(xs, [{name: "requests a second", values: rate}], {unit: " s", low: 0, high: Math.max(1, ...rate) * 1.1, label: `Requests a second, now ${number(rate.at(-1))}`}));
+      $("rate").replaceChildren(lines(xs, [{name: "requests a second", values: rate}], {unit: " s", low: 0, high: Math.max(1, ...rate), label: `Requests a second, now ${number(rate.at(-1))}`}));
       const times = history.flatMap(h => [h.half, h.most]).filter(v => v !== null);
-      if (times.length) $("latency").replaceChildren(lines(xs, [{name: "half", values: history.map(h => h.half)}, {name: "95 of 100", values: history.map(h => h.most)}], {unit: " s", low: 0, high: Math.max(...times) * 1.1, format: ms, label: `Half of the recent requests within ${ms(history.at(-1).half)}, 95 of 100 within ${ms(history.at(-1).most)}`}),
+      if (times.length) $("latency").replaceChildren(lines(xs, [{name: "half", values: history.map(h => h.half)}, {name: "95 of 100", values: history.map(h => h.most)}], {unit: " s", low: 0, high: Math.max(...times), format: ms, label: `Half of the recent requests within ${ms(history.at(-1).half)}, 95 of 100 within ${ms(history.at(-1).most)}`}),
         element("div", {class: "legend"}, element("span", {}, element("i", {class: "k1"}), "half of them within"), element("span", {}, element("i", {class: "k2"}), "95 of 100 within")));
       else $("latency").replaceChildren(element("p", {class: "dim"}, "No request in the last two minutes."));
     }
