@@ -26,9 +26,10 @@ def groups(prefix):
 
 
 def extras():
-    "Every extra, and `all`: whatever a user may want, so all but dev"
+    "Every extra, and `all`: whatever most users may want"
     found = groups("extra_")
-    found["all"] = sorted({req for name, reqs in found.items() if name != "dev" for req in reqs})
+    apart = {"dev", "boosting", "torch", "fastai", "transformers", "tensorflow"}
+    found["all"] = sorted({req for name, reqs in found.items() if name not in apart for req in reqs})
     return found
 
 

@@ -15,7 +15,7 @@ from .core import MlshipError, ModelRefused
 from .inputs import Batch, decode_rows
 from .outputs import answers, differs, to_list
 
-# %% ../nbs/24_batching.ipynb #80759512
+# %% ../nbs/24_batching.ipynb #64308a25
 class Busy(MlshipError):
     "More is waiting than can be done before this request's deadline."
     code, exit_code, http_status = "busy", 1, 503
@@ -63,7 +63,7 @@ def measure(model: LoadedModel,
         rows = (rows * n)[:n]
         many, (together, _) = _time(model, decode(rows))
         alone = [to_list(answers(model.answer(decode([r]))[0], 1))[0] for r in rows]
-        if differs(to_list(answers(together, n)), alone, 1e-12):
+        if differs(to_list(answers(together, n)), alone, model.tolerance):
             return Batching(False, "a row's answer depends on the rows beside it")
     except Exception as e: return Batching(False, f"it does not answer its examples: {type(e).__name__}")
     each = max(0., (many - one) / (n - 1))

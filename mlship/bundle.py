@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT', 'made_with', 'Draft', 'Bundle', 'open_bundle', 'LoadedModel']
 
-# %% ../nbs/08_bundle.ipynb #879b28e3
+# %% ../nbs/08_bundle.ipynb #91fba705
 import json, platform, threading
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -260,13 +260,13 @@ def open_bundle(folder: Path) -> Bundle:
     for path in manifest["files"]: check_path(path)
     return Bundle(folder, manifest, trust, key)
 
-# %% ../nbs/08_bundle.ipynb #933835ac
+# %% ../nbs/08_bundle.ipynb #30744cad
 class LoadedModel:
     "A bundle's model, ready to answer."
     def __init__(self, bundle: Bundle, plan: "Plan | None" = None):
         self.bundle, self.plan, self.adapter = bundle, plan, adapter(bundle.manifest["adapter"])
         self.options, self.signature = bundle.manifest["options"], bundle.signature
-        self.has_proba = bundle.manifest.get("proba", False)
+        self.has_proba, self.tolerance = bundle.manifest.get("proba", False), self.adapter.tolerance
         self._native, self._lock = None, threading.Lock()
         if plan is None or bundle.manifest.get("after"): self._load()
 

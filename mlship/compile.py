@@ -18,7 +18,7 @@ from .plan import Declined, Plan
 from .schema import Signature
 from .steps import Arrays, NoPlan, flatten_steps, is_sklearn, make_front
 
-# %% ../nbs/22_compile.ipynb #da5556be
+# %% ../nbs/22_compile.ipynb #8e7785e4
 @dataclass(frozen=True)
 class Compiled:
     "A proven plan, or the reason why there is none."
@@ -27,6 +27,7 @@ class Compiled:
 
 
 TOLERANCE = 1e-6
+_KNOWN = ("sklearn.", "xgboost", "lightgbm")
 
 
 def compile_plan(model,                 # as the notebook made it
@@ -46,8 +47,8 @@ def compile_plan(model,                 # as the notebook made it
         else: steps = flatten_steps(model)
         *front, last = steps
         for s in steps:
-            if not isinstance(s, str) and s is not None and not type(s).__module__.startswith("sklearn."):
-                raise NoPlan(f"{type(s).__name__} is not scikit-learn's")
+            if not isinstance(s, str) and s is not None and not type(s).__module__.startswith(_KNOWN):
+                raise NoPlan(f"there is none for {type(s).__module__.partition('.')[0]}'s {type(s).__name__}")
         candidates = _candidates(last, front, signature, native_proba is not None)
         return _prove(candidates, signature, columns, n, native, native_proba)
     except NoPlan as e:

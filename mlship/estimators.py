@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['LINEAR_CLASSIFIERS', 'LINEAR_REGRESSORS', 'LOG_LINEAR_REGRESSORS', 'linear_last', 'trees_onnx', 'trees_last']
 
-# %% ../nbs/21_estimators.ipynb #cd09aa62
+# %% ../nbs/21_estimators.ipynb #4c3145f7
 import numpy as np
 from .core import need
+from .boosted import boosted
 from .steps import NoPlan, is_sklearn, put_classes
 
 # %% ../nbs/21_estimators.ipynb #920e864a
@@ -36,7 +37,7 @@ def linear_last(model, arrays, proba) -> list:
     links = (("expit", "softmax2") if coef.shape[0] == 1 else ("softmax", "ovr")) if proba else ("identity",)
     return [{**last, "link": link, "decide": decide} for link in links]
 
-# %% ../nbs/21_estimators.ipynb #b2488721
+# %% ../nbs/21_estimators.ipynb #7a9bac5b
 def _tree_nodes(trees):
     "Split nodes and leaf values of all trees: each is (feature, threshold, missing goes left, left, right, values)."
     feature, split, missing, true_id, true_leaf, false_id, false_leaf, roots, values = (
@@ -99,6 +100,11 @@ def _single_output(model):
     if getattr(model, "n_outputs_", 1) != 1: raise NoPlan("several outputs")
 
 
+def _features(model):
+    if hasattr(model, "n_features_in_"): return model.n_features_in_
+    return (model.num_features if hasattr(model, "num_features") else model.num_feature)()   # a booster
+
+
 def trees_last(model, arrays):
     "(last steps to try, ONNX file, thresholds by feature)."
     single, groups, divide, start, outputs = True, None, 1, 0.0, 1
@@ -146,10 +152,13 @@ def trees_last(model, arrays):
         groups = np.tile(np.arange(outputs), len(predictors))
         start = np.asarray(model._baseline_prediction, dtype=float).ravel()
         links = _boosting_links(model, arrays, outputs)
+    elif type(model).__module__.startswith(("xgboost", "lightgbm")):
+        single, trees, groups, outputs, divide, start, links = boosted(model, arrays)
     else: raise NoPlan(f"no plan for {type(model).__name__}")
-    data, values = trees_onnx(trees, model.n_features_in_)
+    data, values = trees_onnx(trees, _features(model))
     last = {"op": "trees", "values": arrays.put(values), "start": arrays.put(np.atleast_1d(start)), "single": single,
             "divide": divide, "outputs": outputs}
+    if type(model).__module__.startswith("xgboost"): last["sum"] = "single"
     if groups is not None and outputs > 1: last["groups"] = arrays.put(groups, np.intp)
     thresholds = {}
     for f, threshold, _, left, _, _ in trees:

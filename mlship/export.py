@@ -121,7 +121,7 @@ def tree_tables(data: bytes,   # trees.onnx of a plan
             "threshold": onnx.numpy_helper.to_array(a["nodes_splits"]).astype(np.float64), "left": child("true"),
             "right": child("false")}
 
-# %% ../nbs/44_export.ipynb #7ad89514
+# %% ../nbs/44_export.ipynb #f9d13d9e
 def make_tables(bundle: Bundle,
                 rename=lambda names: list(names),  # the columns' names in the other language
                 ) -> Tables:   # raises CannotExport naming the step
@@ -155,6 +155,9 @@ def make_tables(bundle: Bundle,
         most.append(whole)
         after, width = _steps(plan, front["steps"], whole, most)
     last = plan._arrays_of(plan.spec["last"])
+    if last.get("sum") == "single":
+        raise CannotExport(f"{bundle.ref} is XGBoost's, which adds in single precision; other languages do not yet",
+                           fix="its own C and Java libraries read the file model/booster in the bundle")
     if last["op"] == "trees":
         last |= tree_tables(plan.trees)
         last["groups"] = last.get("groups", None)

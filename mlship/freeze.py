@@ -17,7 +17,7 @@ import cloudpickle
 from .core import CannotShip, sha256
 from .secrets import secret_value, secrets_of, secrets_of_source
 
-# %% ../nbs/05_freeze.ipynb #e621ef36
+# %% ../nbs/05_freeze.ipynb #e66e9415
 @lru_cache(1)
 def packages() -> dict:
     "Top-level modules that are installed here -> the names of the distributions that brought them."
@@ -32,7 +32,8 @@ def packages() -> dict:
 def _top_of_file(f) -> "str | None":
     if f.suffix not in (".py", ".so", ".pyd"): return None
     top = f.parts[0] if len(f.parts) > 1 else inspect.getmodulename(f.name)
-    return top if top and top.isidentifier() else None
+    # what mypyc compiles has a module beside it whose name begins with a digit
+    return top if top and (top.isidentifier() or top.endswith("__mypyc")) else None
 
 
 _ours = {"mlship", "cloudpickle"}   # what every server has anyway
@@ -85,7 +86,7 @@ def origin(
         return origin(owner) if owner not in (None, top) else ("local", Path(module.__file__))
     return "missing", None
 
-# %% ../nbs/05_freeze.ipynb #3faa3d45
+# %% ../nbs/05_freeze.ipynb #473a0a0e
 def _imports_of_code(code) -> set:
     "Modules that a code object imports, its inner functions included."
     found = {i.argval for i in dis.get_instructions(code) if i.opname == "IMPORT_NAME" and i.argval}
@@ -113,6 +114,7 @@ class _Pickler(cloudpickle.Pickler):
         self.modules, self.secrets = set(), []
 
     def reducer_override(self, obj):
+        if isinstance(obj, Path): return Path, (obj.as_posix(),)   # else one of Linux does not load on Windows
         how = super().reducer_override(obj)
         if isinstance(obj, types.ModuleType):
             self.modules.add(obj.__name__)

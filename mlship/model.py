@@ -12,7 +12,7 @@ from functools import lru_cache
 from .core import CannotShip, MlshipError
 from .freeze import Frozen, freeze, thaw
 
-# %% ../nbs/07_model.ipynb #01720d8a
+# %% ../nbs/07_model.ipynb #bc83c94d
 @dataclass(frozen=True)
 class Description:
     "What an adapter can tell about a model before it is saved."
@@ -27,11 +27,16 @@ class Adapter:
     "How one kind of model is recognised, saved, loaded and called. Subclass it; register it as an entry point."
     name = ""          # the entry point's name; kept in bundles
     priority = 10      # among adapters that match, the highest wins
+    tolerance = 1e-12  # how far the same model's answers may be apart in another process, or beside other rows
     runs_code = True   # does loading run code that came with the bundle? If so, only trusted signatures load
 
     def matches(self, model) -> bool:
         "Is this model mine? Must be cheap and must not import the library."
         raise NotImplementedError
+
+    def rows(self, model, X):
+        "The notebook's rows as a client would send them, where the model's own are something else (files on its disk)."
+        return X
 
     def describe(self, model, X) -> Description:
         "Look at the model and at a few of its rows (in their container)."

@@ -11,13 +11,16 @@ from .schema import Field, Signature
 from .tables import CSV, PARQUET, READERS
 from .v2 import v2_type
 
-# %% ../nbs/26_openapi.ipynb #32a345a3
+# %% ../nbs/26_openapi.ipynb #0bebf6b2
 def json_schema(f: Field, profile: "dict | None" = None) -> dict:
     "The JSON Schema (2020-12) of one field; the range seen in training is a remark, not a limit."
     kind = {"bool": "boolean", "string": "string", "datetime": "string"}.get(f.type)
     if f.is_number: kind = "integer" if f.is_integer else "number"
     s = {} if kind is None else {"type": [kind, "null"] if f.nullable and not f.shape else kind}
     if f.type == "datetime": s["format"] = "date-time"
+    if f.kind:   # JSON Schema's words for it (2020-12, 8)
+        s |= {"contentEncoding": "base64",
+              "contentMediaType": "image/png" if f.kind == "image" else "application/octet-stream"}
     if f.is_integer and f.type != "int64": s |= {"minimum": f.bounds[0], "maximum": f.bounds[1]}
     for size in reversed(f.shape): s = {"type": "array", "items": s, "minItems": size, "maxItems": size}
     p = (profile or {}).get("fields", {}).get(f.name, {})
@@ -35,7 +38,7 @@ def row_schema(s: Signature, profile: "dict | None" = None) -> dict:
     return {"type": "array", "prefixItems": [json_schema(f, profile) for f in s.inputs],
             "minItems": len(s.inputs), "maxItems": len(s.inputs)}
 
-# %% ../nbs/26_openapi.ipynb #2ac51532
+# %% ../nbs/26_openapi.ipynb #1f695d36
 def example_rows(m: LoadedModel, n: int = 1) -> list:
     "Kept example rows, or none where the author let none travel."
     return m.bundle.examples["rows"][:n]
@@ -102,6 +105,20 @@ def _get(summary, description, codes=("200",)):
     return {"summary": summary, "description": description, "responses": {c: {"description": said[c]} for c in codes}}
 
 
+def _uploads(s: Signature) -> dict:
+    "How a model with images or files among its inputs takes them without base64."
+    if not any(f.kind for f in s.inputs): return {}
+    def part(f):
+        schema = json_schema(f)
+        return {k: v for k, v in schema.items() if k != "contentEncoding"} if f.kind else schema
+    several = s.by_name and len(s.inputs) > 1
+    form = {"type": "object", "properties": {f.name: part(f) for f in s.inputs}}
+    if several: form["required"] = [f.name for f in s.inputs if not f.optional]
+    if several: return {"multipart/form-data": {"schema": form}}
+    alone = "image/*" if s.inputs[0].kind == "image" else "application/octet-stream"
+    return {"multipart/form-data": {"schema": form}, alone: {"schema": {}}}
+
+
 def openapi(models: "list[LoadedModel]",  # the first one is the default
             version: str = "1",
             keys: bool = False,           # whether the server asks for API keys
@@ -124,8 +141,10 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
         said += (
             " Rows also come as CSV, Parquet, Arrow or .npy, and the answer as `Accept` says; gzip and zstd both ways."
         )
-        return _post(f"Ask {m.bundle.name}", said, body, {"inputs": example_rows(m)}, answers_of(m), takes=READERS,
+        made = _post(f"Ask {m.bundle.name}", said, body, {"inputs": example_rows(m)}, answers_of(m), takes=READERS,
                      gives=READERS)
+        made["requestBody"]["content"] |= _uploads(m.signature)
+        return made
     paths["/predict"] = {"post": native(m)}
     for other in models: paths[f"/models/{other.bundle.name}/predict"] = {"post": native(other)}
     for other in models:

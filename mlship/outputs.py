@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['plain', 'batch_of', 'to_list', 'answers', 'output_field', 'differs', 'side_by_side']
 
-# %% ../nbs/04_outputs.ipynb #a4448ba0
+# %% ../nbs/04_outputs.ipynb #da8a67ca
 import datetime as dt, math, sys
 import numpy as np
 from .core import CannotShip
+from .media import image_uri, is_image, to_base64
 from .schema import Field, is_missing, values_field
 
-# %% ../nbs/04_outputs.ipynb #1b59aa12
+# %% ../nbs/04_outputs.ipynb #cf41f2ca
 def plain(v):
     "One value of an answer as JSON values; raises TypeError on what JSON cannot carry."
     if v is None or v is True or v is False: return v
@@ -30,6 +31,8 @@ def plain(v):
         rows = batch_of(v)
         return rows.tolist() if isinstance(rows, np.ndarray) and rows.dtype.kind in "biu" else [plain(x) for x in rows]
     if isinstance(v, (list, tuple)): return [plain(x) for x in v]
+    if is_image(v): return image_uri(v)
+    if isinstance(v, bytes): return to_base64(v)
     raise TypeError(f"{type(v).__module__}.{type(v).__name__}")
 
 

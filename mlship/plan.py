@@ -139,7 +139,7 @@ def _ordinal(step):
 
 _column_steps = {"onehot": _onehot, "ordinal": _ordinal}
 
-# %% ../nbs/07_plan.ipynb #fa1b79b4
+# %% ../nbs/07_plan.ipynb #69295047
 def expit(x):
     "1 / (1 + exp(-x)) without overflow."
     e = np.exp(-np.abs(x))
@@ -175,11 +175,18 @@ def _trees(a, data: bytes):
     groups = a.get("groups")        # which output column each tree adds to (boosting with several classes)
     divide, outputs = a["divide"], a["outputs"]
     run_session, by_output = session.run, np.ascontiguousarray(values.T)
+    single_sum = a.get("sum") == "single"   # as XGBoost adds: tree after tree, in single precision
+    def one_by_one(v, first): return np.add.accumulate(np.column_stack([np.full(len(v), first), v]), axis=1,
+                                                       dtype=np.float32)[:, -1].astype(np.float64)
     def walk(M):
         if per_tree:
             M = M.astype(np.float32).astype(np.float64)
             if np.isinf(M).any(): raise Declined
         leaves = run_session(None, {"X": np.ascontiguousarray(M)})[0].astype(np.intp)
+        if single_sum:
+            v = values[leaves][:, :, 0]
+            return np.column_stack([one_by_one(v[:, groups == k] if groups is not None else v, start[k % len(start)])
+                                    for k in range(outputs)])
         if groups is None and len(M) < 64: total = values.take(leaves, axis=0).sum(axis=1)   # (rows, trees, outputs)
         elif groups is None:    # the same, tree by tree, ten times as fast: long rows of memory
             by_tree = np.ascontiguousarray(leaves.T)
@@ -193,7 +200,7 @@ def _trees(a, data: bytes):
         return np.concatenate([walk(M[i:i + 4096]) for i in range(0, len(M), 4096)])   # bounded memory
     return run
 
-# %% ../nbs/07_plan.ipynb #851c2015
+# %% ../nbs/07_plan.ipynb #cf0725cb
 class Plan:
     "A compiled model: `answer(columns, n, proba)` gives what the model gives."
     def __init__(self, spec: dict,           # steps, as JSON values
@@ -206,6 +213,7 @@ class Plan:
         self._last = _trees(a, trees) if last["op"] == "trees" else _linear(a)
         self._link, self._classes = _links[last["link"]], arrays.get("classes")
         self._flat, self._decision = last.get("flat", True), last.get("decide", "proba")
+        self._single = last.get("sum") == "single"
 
     def _arrays_of(self, step):
         return {k: self.arrays[v[1:]] if isinstance(v, str) and v.startswith("@") else v for k, v in step.items()}
@@ -247,8 +255,10 @@ class Plan:
         if not np.isfinite(scores).all(): raise Declined    # the model says what it thinks of NaN and infinity
         if self._classes is None:
             values = self._link(scores)
+            if self._single: values = values.astype(np.float32)
             return (values[:, 0] if self._flat else values), None
         p = self._link(scores) if proba or self._decision == "proba" else None
+        if self._single and p is not None: p = p.astype(np.float32)
         if self._decision == "sign": index = (scores[:, 0] > 0).astype(np.intp)
         else: index = (scores if self._decision == "score" else p).argmax(axis=1)
         return self._classes[index], p if proba else None

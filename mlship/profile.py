@@ -12,7 +12,7 @@ from .inputs import ABSENT, Batch
 from .schema import Field, Signature, is_missing
 from .values import MAX_PROBLEMS, Problem, refuse, show
 
-# %% ../nbs/20_profile.ipynb #6b06f28d
+# %% ../nbs/20_profile.ipynb #d3d5d5c4
 MAX_CATEGORIES = 50   # beyond so many different texts it is free text, not a choice
 _levels = (0, .01, .05, .1, .25, .5, .75, .9, .95, .99, 1)
 
@@ -52,6 +52,9 @@ def field_profile(field: Field,  # of the signature
             if v is not ABSENT and not is_missing(v)]
     out = {"missing": 1 - len(here) / n}
     if not here: return out
+    if field.kind == "image":
+        return {**out, "width": _sizes(v.width for v in here), "height": _sizes(v.height for v in here)}
+    if field.kind: return {**out, "bytes": _sizes(map(len, here))}
     if field.type == "bool": return {**out, "true": sum(map(bool, here)) / len(here)}
     if field.type == "datetime":
         return ({**out, "min": min(here).isoformat(), "max": max(here).isoformat()} if hasattr(here[0], "isoformat")
@@ -65,9 +68,7 @@ def field_profile(field: Field,  # of the signature
         if field.dtype == "category" or (len(counts) <= MAX_CATEGORIES and len(counts) <= max(2, len(here) / 2)):
             return {**out,
                     "categories": {str(k): c / len(here) for k, c in sorted(counts.items(), key=lambda kc: -kc[1])}}
-        lengths = np.array([len(v) for v in here])
-        return {**out,
-                "length": {"min": int(lengths.min()), "median": float(np.median(lengths)), "max": int(lengths.max())}}
+        return {**out, "length": _sizes(map(len, here))}
     return out
 
 
@@ -82,6 +83,11 @@ def output_profile(field: Field, answers) -> dict:
     if not low < high: return p
     counts, _ = np.histogram(np.clip(answers.astype("float64"), low, high), bins=24, range=(low, high))
     return {**p, "histogram": {"low": low, "high": high, "counts": counts.tolist()}}
+
+
+def _sizes(numbers):
+    a = np.array(list(numbers))
+    return {"min": int(a.min()), "median": float(np.median(a)), "max": int(a.max())}
 
 
 def make_profile(signature: Signature, batch: Batch) -> dict:

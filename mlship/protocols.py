@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['log', 'Prediction', 'Service', 'native', 'handle']
 
-# %% ../nbs/25_protocols.ipynb #7996992b
+# %% ../nbs/25_protocols.ipynb #6d14644f
 import logging, math, re, threading, time
 from dataclasses import asdict, dataclass
 import numpy as np
@@ -33,6 +33,7 @@ from .monitor import CONTENT_TYPE as METRICS_TYPE, Metrics
 from .outputs import answers
 from .profile import outside, refuse_outside
 from .tables import JSON, READERS, accepted, read_table, write_table
+from .uploads import is_upload, read_upload
 from .v2 import v2_infer, v2_metadata
 from .values import Problem, refuse, refuse_rows, show
 
@@ -154,7 +155,7 @@ class Service:
             raise BadRequest(f"X-Timeout-Ms is {show(given)}", fix="a number of milliseconds")
         return time.monotonic() + min(seconds, self.timeout or seconds)
 
-# %% ../nbs/25_protocols.ipynb #83780c7a
+# %% ../nbs/25_protocols.ipynb #819c063a
 def _flag(value, name):
     if value in (True, "1", "true", "yes", ""): return True
     if value in (False, None, "0", "false", "no"): return False
@@ -165,6 +166,7 @@ def native(service: Service, model: LoadedModel, request: Request) -> "dict | Re
     "POST /predict."
     proba, kind = _flag(request.query.get("proba"), "proba"), media_type(request)
     if kind in READERS: batch = read_table(model.signature, kind, request.body, service.max_rows)
+    elif kind != JSON and is_upload(kind): batch = read_upload(model.signature, request, kind, service.max_rows)
     else: batch, proba = _native_json(model.signature, parse_json(request), proba)
     if proba and not model.has_proba:
         raise UsageError(f"{model.bundle.name} has no probabilities", fix="ask without proba")

@@ -5,14 +5,16 @@
 # %% auto #0
 __all__ = ['Field', 'Signature', 'is_missing', 'values_field', 'column_field', 'infer', 'length', 'take']
 
-# %% ../nbs/02_schema.ipynb #47f4604e
+# %% ../nbs/02_schema.ipynb #a528a948
 import datetime as dt, math, sys
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from pathlib import Path
 import numpy as np
 from .core import CannotShip, UsageError
+from .media import is_image, read_path
 
-# %% ../nbs/02_schema.ipynb #6b3d2cc5
+# %% ../nbs/02_schema.ipynb #924e856e
 _integers = {f"{s}int{b}": ((0, 2**b - 1) if s else (-(2 ** (b - 1)), 2 ** (b - 1) - 1)) for s in ("", "u")
              for b in (8, 16, 32, 64)}
 _floats = ("float16", "float32", "float64")
@@ -30,6 +32,10 @@ class Field:
     categories: "tuple | None" = None  # of a categorical column, in order
     ordered: bool = False            # whether those categories are ordered
     missing_as: str = "nan"          # what the model saw where a value was missing: nan, none or NA
+    kind: str = ""                   # of a string that stands for more: image (PNG, JPEG…) or file, in base64
+    mode: str = ""                   # of images: "L" (grey), "RGB"…, where all of training had the same
+    width: "int | None" = None       # of images, where all of training were as wide
+    height: "int | None" = None      # of images, likewise
 
     @cached_property   # asked for every value of every request
     def is_integer(self) -> bool: return self.type in _integers
@@ -50,6 +56,7 @@ class Field:
 
     def _word(self, many=False):
         s = "s" if many else ""
+        if self.kind: return {"image": "image (PNG, JPEG, WebP; base64 or a data URI)"}.get(self.kind, "file (base64)")
         if self.is_integer:
             return f"whole number{s}" + ("" if self.type == "int64" else f" from {self.bounds[0]} to {self.bounds[1]}")
         if self.is_float: return f"number{s}"
@@ -103,7 +110,7 @@ class Signature:
                    tuple(d.get("names", ())), None if d.get("classes") is None else tuple(d["classes"]),
                    d.get("library", ""))
 
-# %% ../nbs/02_schema.ipynb #d97bef1c
+# %% ../nbs/02_schema.ipynb #f26b3733
 def is_missing(v) -> bool:
     "None, NaN, NaT or pandas.NA."
     if v is None: return True
@@ -140,7 +147,17 @@ def values_field(name: str,      # the field's name
     return replace(_values_field(name, here), nullable=nullable or not here, missing_as=as_)
 
 
+def _same(values):
+    "What all of them are, or None."
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
+
+
 def _values_field(name, here):
+    if here and all(map(is_image, here)):
+        return Field(name, "string", kind="image", mode=_same(v.mode for v in here) or "",
+                     width=_same(v.width for v in here), height=_same(v.height for v in here))
+    if here and all(isinstance(v, bytes) for v in here): return Field(name, "string", kind="file")
     shapes = {_list_shape(v) for v in here}
     if len(shapes) == 1 and shapes != {()}:
         kinds = {np.asarray(v).dtype.kind for v in here}
@@ -196,7 +213,7 @@ def column_field(name: str,  # column name
         fix="convert it to numbers, text, booleans, categories or dates before the model, or drop it from X",
     )
 
-# %% ../nbs/02_schema.ipynb #0255ada7
+# %% ../nbs/02_schema.ipynb #d77aeba3
 def infer(X,             # array, DataFrame, Series, list, dict of columns, or one single value
           nullable=(),   # fields that may be missing although these rows have no missing value (True: all)
           ) -> tuple:    # (Signature without outputs, the batch)
@@ -204,8 +221,10 @@ def infer(X,             # array, DataFrame, Series, list, dict of columns, or o
     pd, sparse = _pandas(), sys.modules.get("scipy.sparse")
     if sparse and sparse.issparse(X): X = X.toarray()
     if type(X).__module__.startswith("polars"): X = X.to_pandas() if hasattr(X, "to_pandas") else X
-    single = isinstance(X, (str, int, float, bool, np.generic, dt.date)) or (isinstance(X, dict) and X and not any(
-        isinstance(v, (list, tuple, np.ndarray)) or (pd and isinstance(v, pd.Series)) for v in X.values()))
+    X = _numpy({k: _numpy(v) for k, v in X.items()} if isinstance(X, dict) else X)
+    single = is_image(X) or isinstance(X, (str, bytes, Path, int, float, bool, np.generic, dt.date)) or (
+        isinstance(X, dict) and X and not any(isinstance(v, (list, tuple, np.ndarray))
+                                              or (pd and isinstance(v, pd.Series)) for v in X.values()))
     if single: X = [X]
     if pd and isinstance(X, pd.DataFrame): sig = _table(X)
     elif pd and isinstance(X, pd.Series):
@@ -213,7 +232,7 @@ def infer(X,             # array, DataFrame, Series, list, dict of columns, or o
                         names=(str(X.name),) if X.name is not None else ())
     elif isinstance(X, np.ndarray): sig = _array(X)
     elif isinstance(X, dict): sig = _columns(X)
-    elif isinstance(X, (list, tuple)): X = list(X); sig = _list(X)
+    elif isinstance(X, (list, tuple)): X = _read(X); sig = _list(X)
     else:
         raise CannotShip(
             f"X is a {type(X).__module__}.{type(X).__name__}, which has no rows that a request could carry",
@@ -233,6 +252,20 @@ def infer(X,             # array, DataFrame, Series, list, dict of columns, or o
     return sig, X
 
 
+def _numpy(X):
+    "A tensor as an array."
+    if not hasattr(X, "detach"): return X
+    X = X.detach().cpu()
+    return (X.float() if str(X.dtype) == "torch.bfloat16" else X).numpy()
+
+
+def _read(X):
+    "A list as a list, and paths in it as what lies there."
+    try: return [read_path(v) if isinstance(v, Path) else v for v in X]
+    except (ValueError, OSError) as e: raise CannotShip(f"X has a file that cannot be read: {e}",
+                                                        fix="leave it out, or pass its content") from None
+
+
 def length(X) -> int:
     "Rows in a batch, whatever holds it."
     if isinstance(X, dict): return len(next(iter(X.values()))) if X else 0
@@ -243,7 +276,7 @@ def take(X, rows):   # the same container
     "Some rows of a batch (a list of positions or a slice), in the same container."
     if isinstance(X, dict): return {k: take(v, rows) for k, v in X.items()}
     if hasattr(X, "iloc"): return X.iloc[rows]
-    if isinstance(X, np.ndarray): return X[rows]
+    if isinstance(X, np.ndarray) or hasattr(X, "detach"): return X[rows]
     if hasattr(X, "tocsr"): return X.tocsr()[rows]   # sparse, what a vectorizer in before= makes
     return X[rows] if isinstance(rows, slice) else [X[i] for i in rows]
 

@@ -15,7 +15,7 @@ from .outputs import to_list
 from .schema import Field, Signature
 from .values import Problem, check_column, refuse, show, to_array
 
-# %% ../nbs/24_v2.ipynb #568e3c4c
+# %% ../nbs/24_v2.ipynb #ff1c67da
 _v2_types = {"BOOL": "bool", **{f"{s}INT{b}": f"{s.lower()}int{b}" for s in ("", "U") for b in (8, 16, 32, 64)},
              "FP16": "float16", "FP32": "float32", "FP64": "float64"}
 _v2_names = {v: k for k, v in _v2_types.items()}
@@ -94,6 +94,9 @@ def _v2_batch(s: Signature, tensors, binary=None):
     for f in s.inputs:
         if f.name not in read: columns[f.name] = [ABSENT] * n; continue
         values, shape = read[f.name]
+        if not f.kind and isinstance(values, list) and bytes in set(map(type, values)):
+            at = next(i for i, v in enumerate(values) if type(v) is bytes)
+            raise BadRequest(f"{f.name}: text {at} is not UTF-8", fix="send UTF-8")
         want = [n, *f.shape]
         if shape != want and not (not f.shape and shape == [n, 1]):
             refuse([Problem(f.name, "has the wrong shape", f"shape {want}", f"shape {shape}")])
@@ -116,7 +119,7 @@ def _v2_output(name, values, n, like: Field) -> dict:
     return {"name": name, "shape": [n], "datatype": "BYTES",
             "data": [v if isinstance(v, str) or v is None else dumps(v).decode() for v in to_list(values)]}
 
-# %% ../nbs/24_v2.ipynb #c821ff76
+# %% ../nbs/24_v2.ipynb #16123e35
 class _Binary:
     "The part of a body behind its JSON."
     def __init__(self, body, start): self.data, self.at = memoryview(body), start
@@ -153,13 +156,15 @@ def _texts(name, n, raw):
         while at < len(raw):
             size, = struct.unpack_from("<I", raw, at)
             if at + 4 + size > len(raw): raise struct.error
-            out.append(str(raw[at + 4 : at + 4 + size], "utf-8"))
+            text = bytes(raw[at + 4 : at + 4 + size])
+            try: text = text.decode()
+            except UnicodeDecodeError: pass   # bytes, which an image or a file may be
+            out.append(text)
             at += 4 + size
     except struct.error:
         raise BadRequest(
             f"{name}: the texts end too early", fix="before each text stand 4 bytes with its length"
         ) from None
-    except UnicodeDecodeError: raise BadRequest(f"{name}: text {len(out)} is not UTF-8", fix="send UTF-8") from None
     if len(out) != n:
         raise BadRequest(f"{name}: the shape means {n} texts, but there are {len(out)}", fix="make shape and data fit")
     return out

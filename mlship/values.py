@@ -6,15 +6,16 @@
 __all__ = ['MAX_PROBLEMS', 'Problem', 'show', 'refuse', 'refuse_rows', 'at', 'check_value', 'check_each', 'check_column',
            'check_shaped', 'to_array', 'missing']
 
-# %% ../nbs/03_values.ipynb #c05c1736
+# %% ../nbs/03_values.ipynb #039887df
 import datetime as dt, json, math, re, sys
 from dataclasses import dataclass
 from itertools import chain
 import numpy as np
 from .core import BadInput
+from .media import from_base64, is_image, open_image
 from .schema import Field, is_missing
 
-# %% ../nbs/03_values.ipynb #e22889d1
+# %% ../nbs/03_values.ipynb #6885d966
 MAX_PROBLEMS = 20
 
 
@@ -29,6 +30,8 @@ class Problem:
 
 def show(value) -> str:
     "A value as short JSON, for an error message."
+    if is_image(value): return f"an image of {value.width} × {value.height}"
+    if isinstance(value, bytes): return f"{len(value)} bytes"
     if isinstance(value, np.generic): value = value.item()
     try: text = json.dumps(value, ensure_ascii=False, default=repr)
     except (ValueError, RecursionError): text = repr(type(value).__name__)
@@ -55,7 +58,7 @@ def at(path: str, name: str) -> str:
     "A field's place below a path: `inputs[3].age`, `inputs[3][\"first name\"]`."
     return f"{path}.{name}" if name.isidentifier() else f"{path}[{json.dumps(name, ensure_ascii=False)}]"
 
-# %% ../nbs/03_values.ipynb #60459fc9
+# %% ../nbs/03_values.ipynb #2c3c7205
 class _Wrong(Exception):
     "Why a value does not fit its field (internal: becomes a Problem)."
 
@@ -93,6 +96,9 @@ def check_value(field: Field,  # what is expected
     if field.type == "json":
         if _deeper(v, 64): raise _Wrong("is nested more than 64 deep")
         return v
+    if field.kind:
+        try: return open_image(v, field.mode) if field.kind == "image" else from_base64(v)
+        except ValueError as e: raise _Wrong(str(e)) from None
     if field.type == "string":
         if isinstance(v, str): return v
         raise _Wrong("is no text")
@@ -121,7 +127,7 @@ def check_value(field: Field,  # what is expected
         raise _Wrong(f"is too large for {field.type}")
     return f
 
-# %% ../nbs/03_values.ipynb #bd18c009
+# %% ../nbs/03_values.ipynb #857b6da1
 def check_each(field: Field, values, path, problems: list) -> list:
     "`check_value` for all, one by one; every problem is added."
     out = []
@@ -143,7 +149,7 @@ def _vector(field, values):
     if isinstance(values, np.ndarray): a = values
     else:
         kinds = set(map(type, values))
-        if field.type == "string" and kinds <= {str}: return list(values)
+        if field.type == "string" and kinds <= {str} and not field.kind: return list(values)
         if field.type == "bool" and kinds <= {bool}: return np.array(values, dtype=bool)
         if not field.is_number: return None
         if not kinds <= ({int, float, type(None)} if field.nullable and field.is_float else {int, float}): return None
@@ -180,7 +186,7 @@ def check_column(field: Field,     # what is expected of each value
     if fast is not None: return fast
     return check_each(field, values.tolist() if isinstance(values, np.ndarray) else values, path, problems)
 
-# %% ../nbs/03_values.ipynb #a93b01a6
+# %% ../nbs/03_values.ipynb #851fc123
 def _shape_of(v):
     shape = ()
     while isinstance(v, list):
@@ -265,7 +271,7 @@ def to_array(field: Field, values) -> np.ndarray:
     if field.type == "string" and not holes and field.dtype != "object":
         return np.array(values, dtype=str) if values else np.array([], dtype="U1")
     out = np.empty(len(values), dtype=object)
-    out[:] = [missing(field) if v is None else v for v in values]
+    for i, v in enumerate(values): out[i] = missing(field) if v is None else v   # NumPy would look into an image
     return out
 
 

@@ -184,7 +184,7 @@ def test_adapters_import_the_core_only(module, trees):
 
 @each_exported
 @pytest.mark.parametrize("library, allowed", [
-    ("flask", {"app", "demo"}), ("werkzeug", {"app", "demo"}),
+    ("flask", {"app", "demo"}), ("werkzeug", {"app", "demo", "uploads"}),
     ("subprocess", {"proc"}), ("multiprocessing", {"proc"}), ("pty", {"proc"}), ("granian", {"server"}),
     ("click", COMMANDS), ("argparse", COMMANDS),
 ], ids=lambda value: value if isinstance(value, str) else "")
