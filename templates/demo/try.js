@@ -70,14 +70,18 @@ function fill(row) {
 function present(i, uri) {
   media.set(i, uri);
   const box = document.querySelector(`[data-media="${i}"] [data-preview]`), kind = fields[i].widget;
-  box.replaceChildren(kind === "image" ? element("img", {src: uri, alt: "what will be sent"}) : kind === "file" ? "" : element(kind, {src: uri, controls: ""}));
+  box.replaceChildren(kind === "image" ? element("img", {src: uri, alt: "what will be sent"}) : kind === "file" ? element("p", {class: "dim small"}, `${Math.ceil((uri.length - uri.indexOf(",")) * 3 / 4).toLocaleString("en")} bytes`) : element(kind, {src: uri, controls: ""}));
 }
 
 const asURI = file => new Promise((done, stop) => { const r = new FileReader(); r.onload = () => done(r.result); r.onerror = () => stop(r.error); r.readAsDataURL(file); });
 
 for (const root of document.querySelectorAll("[data-media]")) {
   const i = Number(root.dataset.media), f = fields[i];
-  root.querySelector("input[type=file]").addEventListener("change", async e => { if (e.target.files[0]) { present(i, await asURI(e.target.files[0])); changed(i); } });
+  const take = async file => { if (file) { present(i, await asURI(file)); changed(i); } };
+  root.querySelector("input[type=file]").addEventListener("change", e => take(e.target.files[0]));
+  for (const on of ["dragover", "dragenter"]) root.addEventListener(on, e => { e.preventDefault(); root.classList.add("over"); });
+  root.addEventListener("dragleave", () => root.classList.remove("over"));
+  root.addEventListener("drop", e => { e.preventDefault(); root.classList.remove("over"); take(e.dataTransfer.files[0]); });
   if (root.querySelector("[data-draw]")) {
     const drawn = surface(root, f.width, done => {
       if (!done || !drawn.inked) return;
@@ -132,7 +136,7 @@ function blame(answer) {   // a problem goes beside its field, where it has one
   for (const p of found) {
     const rest = String(p.field).replace(/^inputs\[\d+\]/, ""), name = /^\["/.test(rest) ? JSON.parse(rest.slice(1, rest.indexOf('"]') + 1)) : /^\.[^.[]+/.test(rest) ? /^\.([^.[]+)/.exec(rest)[1] : null;
     const i = name !== null ? fields.findIndex(f => f.name === name) : /^\[\d+\]/.test(rest) ? Number(/^\[(\d+)\]/.exec(rest)[1]) : fields.length === 1 ? 0 : -1;
-    if (i >= 0 && !grid && $(`p${i}`)) { problem(i, `${p.expected ? `Expected: ${p.expected}.` : p.message}`); placed++; }
+    if (i >= 0 && !grid && $(`p${i}`)) { problem(i, {image: "This is no picture that can be read.", audio: "This is no sound that can be read.", video: "This is no film that can be read."}[fields[i].widget] ?? (p.expected ? `Expected: ${p.expected}.` : p.message)); placed++; }
   }
   say(placed === found.length && placed ? "" : reason(answer));
   return placed;

@@ -1,10 +1,28 @@
 """Models of several kinds, for the tests of their pages."""
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 
 def find(text):
     return [{"title": f"{text} {i}", "score": 1 / (i + 2), "where": "<b>here</b>"} for i in range(3)]
+
+
+def tone(image):
+    a = np.asarray(image) / 255
+    return {"dark": 1 - float(a.mean()), "light": float(a.mean())}
+
+
+def turn(image):
+    import base64
+    import io
+    out = io.BytesIO()
+    image.rotate(90, expand=True).save(out, "PNG")
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def evil(choice, note):
+    return f"<img src=x onerror='window.hacked = 1'>{note}"
 
 
 def write(about, words):
@@ -49,6 +67,13 @@ def ship_all():
     ship(LogisticRegression(max_iter=500).fit(iris.data, kinds[iris.target]), iris.data, kinds[iris.target],
          name="iris", title="Which iris is this?", check=False)
     ship(find, ["night train", "a long walk"], name="search", title="Search", check=False)
+    grey = [Image.fromarray(np.full((28, 28), v, "uint8")) for v in (0, 99)]
+    ship(tone, grey, name="tone", title="Dark or light?", check=False)
+    ship(turn, [Image.effect_mandelbrot((300, 200), (-2, -1, 1, 1), 50)], name="turn", title="Turn it", check=False)
+    bad = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"'"
+    rows = pd.DataFrame({"choice": [bad, "b"] * 15, "note": [f"{bad} {i}" for i in range(30)]})
+    ship(evil, rows.to_dict("records"), name="evil", title=bad, description=bad, notes=bad, authors=[bad], citation=bad,
+         paper="https://example.org/" + bad, units={"choice": bad, "predict": bad}, metrics={bad: bad}, check=False)
     ship(write, [{"about": "snow", "words": 8}, {"about": "a long winter", "words": 60}], name="write",
          title="A text about it", description="Writes a text, word by word.", check=False)
     return flats

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from page_models import ship_all
+from PIL import Image
 from served import MLSHIP, Served
 
 pytest.importorskip("playwright", reason="make browser installs it")
@@ -33,7 +34,7 @@ def site(tmp_path_factory):
         home = tmp_path_factory.mktemp("home")
         patch.setenv("MLSHIP_HOME", str(home))
         flats = ship_all()
-        served = Served("flats", "digits", "iris", "search", "write", "--workers", "1", "--max-streams", "1")
+        served = Served("flats", "digits", "iris", "search", "write", "tone", "turn", "evil", "--workers", "1", "--max-streams", "1")
         served.flats, served.home = flats, home
         yield served
         served.end()
@@ -164,6 +165,43 @@ def test_draw_a_digit(visit, digit, strokes):
         picture(page, "draw")
     page.get_by_role("button", name="Clear").click()
     expect(answer(page)).to_have_count(0)
+
+
+def test_an_image_is_drawn_or_uploaded(visit, tmp_path):
+    page = visit("?model=tone")
+    box = page.locator("[data-draw]").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    for y in range(20, 280, 18):
+        page.mouse.move(box["x"] + 260, box["y"] + y)
+        page.mouse.move(box["x"] + 20, box["y"] + y + 9)
+    page.mouse.up()
+    expect(answer(page)).to_have_text("light")
+    page = visit("?model=turn")
+    expect(page.get_by_role("radiogroup", name="How much to ask")).to_have_count(0)     # a table of pictures is none
+    Image.new("RGB", (40, 20), (200, 0, 0)).save(tmp_path / "red.png")
+    asked(page, lambda: page.locator("input[type=file]").set_input_files(tmp_path / "red.png"))
+    shown = page.locator("#answer img")
+    expect(shown).to_be_visible()
+    assert shown.evaluate("i => [i.naturalWidth, i.naturalHeight]") == [20, 40]
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    page.locator("input[type=file]").set_input_files(tmp_path / "no.png")
+    expect(page.locator(".problem")).to_contain_text("no picture")
+
+
+def test_what_comes_from_a_bundle_or_a_user_is_text(visit):
+    page = visit("?model=evil")
+    page.get_by_label("note").fill("<script>window.hacked = 1</script>")
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect(page.locator("#answer")).to_contain_text("<img src=x onerror")
+    for name in ("API", "About", "Watch"):
+        page.get_by_role("tab", name=name).click()
+        page.wait_for_timeout(200)
+    page.get_by_role("tab", name="Try").click()
+    page.get_by_text("A table").click()
+    page.get_by_role("button", name="Predict all").click()
+    expect(page.locator("#rows-state")).to_contain_text("rows in")
+    assert page.evaluate("window.hacked") is None and page.locator("main img").count() == 0
 
 
 def test_drop_a_csv(visit, site, tmp_path):
@@ -334,7 +372,7 @@ def test_in_a_frame_of_another_page(chromium, site, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["", "#api", "#about", "#watch", "?model=digits", "?model=search",
+@pytest.mark.parametrize("path", ["", "#api", "#about", "#watch", "?model=digits", "?model=search", "?model=tone",
                                   "?model=write", "?embed=1", "docs"])
 def test_axe_finds_nothing_serious(visit, path, scheme):
     import axe_playwright_python
