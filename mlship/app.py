@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['create_app', 'Front']
 
-# %% ../nbs/28_app.ipynb #11fcaae7
+# %% ../nbs/28_app.ipynb #72b96158
 import io, threading, time
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from .access import Doorkeeper
 from .access_log import Entry
 from .core import MlshipError, NotFound
-from .demo import asset, docs_page, index_page, new_nonce, security_headers
+from .demo import asset, docs_page, index_page, new_nonce, notebook_page, security_headers
 from .feedback import add_feedback, feedback_can_be_kept
 from .message import Request, Response, TooLarge, WrongContentType, error_response, loads, request_id_of
 from .openapi import openapi
@@ -23,7 +23,7 @@ from .protocols import Service, handle
 from .shipping import load
 from .stream import Stream, Turns, one_row
 
-# %% ../nbs/28_app.ipynb #6fbdc713
+# %% ../nbs/28_app.ipynb #d79e459a
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -104,6 +104,11 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
         versions = {name: m.bundle.version for name, m in service.models.items()}
         kept = add_feedback(loads(flask.request.get_data(cache=False)), versions, flask.g.key or "")
         return flask.jsonify(kept=kept), 201
+
+    @app.get("/notebook")
+    def notebook():
+        html = notebook_page(list(service.models.values()), flask.request.args.get("model", ""))
+        return flask.Response(html, headers=security_headers("", sandbox=True), content_type="text/html; charset=utf-8")
 
     @app.get("/demo/<name>")
     def demo_file(name):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['rows_json', 'ship', 'load']
 
-# %% ../nbs/23_shipping.ipynb #ff9bd0a9
+# %% ../nbs/23_shipping.ipynb #ec15b70e
 import json, os, warnings
 from dataclasses import replace
 import numpy as np
@@ -20,6 +20,7 @@ from .outputs import answers, differs, output_field, plain, side_by_side, to_lis
 from .profile import draw_rows, make_profile, output_profile
 from .provenance import provenance, score
 from .recheck import recheck
+from .rendered import notebook_html
 from .requirements import requirements as pinned
 from .schema import Signature, infer, length, take
 from .store import Store
@@ -42,7 +43,7 @@ def rows_json(signature: Signature,  # inferred from X
 def _some_rows(n, most=100):
     return list(range(n)) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int)).tolist()
 
-# %% ../nbs/23_shipping.ipynb #089ad267
+# %% ../nbs/23_shipping.ipynb #f7322d01
 def ship(
     model,  # anything that predicts: estimator, pipeline, function, callable object
     X,  # the training rows, or a few rows: array, DataFrame, Series, list, dict, or one value
@@ -62,6 +63,7 @@ def ship(
     authors=(),  # who made it: a name, or several
     paper: str = "",  # its address, or a DOI
     citation: str = "",  # how to cite it, as text or BibTeX
+    notebook=False,  # show it on the page: True for the one that runs here (as it was saved last), or a path
     units: "dict | None" = None,  # of inputs and of the answer: {"age": "years", "predict": "€"}
     requirements=(),  # more libraries to record, if the model needs some that its code does not show
     allow_secrets: "bool | None" = None,  # take along what looks like a secret (else MLSHIP_ALLOW_SECRETS)
@@ -72,6 +74,7 @@ def ship(
     "Freeze a model into a signed bundle; raises `CannotShip`, and changes nothing, when it would not answer as here."
     check_name(name)
     page = page_facts(title, description, authors, paper, citation, units)
+    made_in = notebook_html(notebook) if notebook else ""
     if examples not in ("real", "synthetic", False, True):
         raise UsageError(f"examples={examples!r}", fix="examples='real', 'synthetic' or False")
     if allow_secrets is None: allow_secrets = os.environ.get("MLSHIP_ALLOW_SECRETS", "") not in ("", "0", "false")
@@ -135,6 +138,7 @@ def ship(
             ),
         )
         draft.write("profile.json", json.dumps(profile, ensure_ascii=False))
+        if made_in: draft.write("notebook.html", made_in)
         manifest = {"name": name, "version": 0, "title": title, "notes": notes, "page": page, "kind": description.kind,
                     "adapter": adapter.name, "options": description.options, "proba": description.proba,
                     "after": after is not None, "deterministic": same_again, "plan": compiled.report,

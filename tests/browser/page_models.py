@@ -1,4 +1,6 @@
 """Models of several kinds, for the tests of their pages."""
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -59,6 +61,7 @@ def ship_all():
     ship(flats, X, y, name="flats", title="What is this flat worth?", authors=["Ada Example", "Bo Sample"],
          description="Estimates the price of a flat in our city from five facts about it.\n\nThe flats are invented.",
          paper="https://arxiv.org/abs/1706.03762", units={"area": "m²", "predict": "€"}, check=False,
+         notebook=Path(__file__).parents[2] / "nbs/tutorials/01_first_model.ipynb",
          citation="@misc{flats,\n  title = {What is this flat worth?},\n  author = {Example, Ada and Sample, Bo}\n}")
     d = load_digits()
     ship(SVC(probability=True, gamma=.001, random_state=0).fit(d.data, d.target), d.data, d.target, name="digits",

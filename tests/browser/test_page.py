@@ -35,7 +35,8 @@ def site(tmp_path_factory):
         home = tmp_path_factory.mktemp("home")
         patch.setenv("MLSHIP_HOME", str(home))
         flats = ship_all()
-        served = Served("flats", "digits", "iris", "search", "write", "tone", "turn", "evil", "--workers", "1", "--max-streams", "1")
+        served = Served("flats", "digits", "iris", "search", "write", "tone", "turn", "evil", "--workers", "1",
+                        "--max-streams", "1")
         served.flats, served.home = flats, home
         yield served
         served.end()
@@ -267,6 +268,8 @@ def test_about_and_watch(visit, site):
     page = visit("#about")
     expect(page.locator("#about")).to_contain_text("Ada Example, Bo Sample")
     expect(page.get_by_role("link", name="The paper")).to_have_attribute("href", "https://arxiv.org/abs/1706.03762")
+    notebook = page.frame_locator("iframe.notebook")
+    expect(notebook.get_by_text("LogisticRegression").first).to_be_visible()
     picture(page, "about")
     site.ask({"area": 9000.0, "rooms": 3, "district": "Hills", "year_built": 1990, "garden": False})
     page.get_by_role("tab", name="Watch").click()
