@@ -10,8 +10,18 @@ import os, sys
 from pathlib import Path
 from .core import CannotShip, NotFound, need
 
-# %% ../nbs/22_rendered.ipynb #c5a9a5ed
+# %% ../nbs/22_rendered.ipynb #9056f23d
+_tags = """a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6
+ hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul
+ var""".split()
+_attributes = {"a": ["href"], "img": ["src", "alt", "width", "height"], "td": ["colspan", "rowspan"],
+               "th": ["colspan", "rowspan", "scope"]}
 MOST = 8 * 2**20   # bytes of HTML
+
+
+def _may(tag, name, value):
+    return name in ("class", "id", "title") or name in _attributes.get(tag, ()) and (
+        not value.strip().lower().startswith("data:") or tag == "img")
 
 
 def this_notebook() -> "Path | None":
@@ -32,7 +42,12 @@ def notebook_html(notebook,   # a path, or True for the one that runs here
         raise NotFound("it is not known which notebook this is", fix="notebook='analysis.ipynb'")
     if not path.is_file(): raise NotFound(f"there is no notebook {path}", fix="notebook='analysis.ipynb'")
     nbconvert = need("nbconvert", "notebook", "showing a notebook on the page")
+    import bleach   # nbconvert's own filter lets no headings and paragraphs through
+    def clean(html):
+        return bleach.clean(str(html), tags=_tags, attributes=_may, strip=True,
+                            protocols=("http", "https", "mailto", "data"))
     exporter = nbconvert.HTMLExporter(template_name="basic", sanitize_html=True)
+    exporter.register_filter("clean_html", clean)
     try: html, _ = exporter.from_filename(str(path))
     except Exception as e:
         raise CannotShip(f"{path} cannot be shown: {type(e).__name__}: {str(e)[:200]}",

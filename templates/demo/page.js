@@ -62,7 +62,7 @@ for (const [i, tab] of tabs.entries()) {
 }
 const named = () => tabs.find(t => `#${t.getAttribute("aria-controls")}` === location.hash);
 addEventListener("hashchange", () => named() && open(named()));
-if (named()) setTimeout(() => open(named()));   // after the other modules have begun to listen
+if (named()) setTimeout(() => { open(named()); scrollTo(0, 0); });   // after the other modules have begun to listen
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   const said = button.textContent;
