@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['MOST_INPUTS', 'number', 'seen', 'card', 'own_templates', 'page_facts', 'render', 'render_text']
 
-# %% ../nbs/07_card.ipynb #24fbff03
+# %% ../nbs/07_card.ipynb #1029d321
 import re
 from functools import lru_cache
 from urllib.parse import urlsplit
-from .core import UsageError, home, human_size, templates
+from .core import MlshipError, UsageError, home, human_size, templates
 from .schema import Field, Signature
 
-# %% ../nbs/07_card.ipynb #433d1ecb
+# %% ../nbs/07_card.ipynb #15284a64
 MOST_INPUTS = 12   # rows in a card before it says "and 18 more"
 
 
@@ -116,7 +116,13 @@ def render(template: str,  # path below templates/
     "An HTML template, ours or for `demo/` the user's own, with everything from a user escaped."
     own = own_templates()/"demo"
     names = tuple(sorted(p.name for p in own.iterdir())) if own.is_dir() else ()
-    return _jinja(True, own if names else None, names).get_template(template).render(**values)
+    made = _jinja(True, own if names else None, names)
+    if not names: return made.get_template(template).render(**values)
+    try: return made.get_template(template).render(**values)
+    except Exception as e:
+        where = f", line {e.lineno}" if getattr(e, "lineno", None) else ""
+        raise MlshipError(f"{template} cannot be made into a page: {type(e).__name__}: {e}{where}",
+                          fix=f"mend what was changed in {own}, or remove it to have ours") from e
 
 
 def render_text(template: str,  # path below templates/

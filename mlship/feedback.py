@@ -15,7 +15,7 @@ from .core import BadInput, MlshipError, NotFound, UsageError, home
 from .message import TooLarge
 from .store import Store, is_path, parse_ref
 
-# %% ../nbs/24_feedback.ipynb #0c8df2f2
+# %% ../nbs/24_feedback.ipynb #231535bc
 MOST_TEXT = 2_000          # characters of a note, and of the right answer
 MOST_JSON = 256 * 2**10    # bytes of an input, of an answer
 MOST_PAGES = 64 * 2**8     # of 4 KiB: 64 MiB for all feedback together
@@ -38,7 +38,8 @@ def feedback_path() -> Path:
 @contextlib.contextmanager
 def _opened(path, write=True):
     # one connection for each: feedback is rare, and a connection must not cross a fork
-    db = sqlite3.connect(path if write else f"file:{path}?mode=ro", timeout=10, uri=not write, isolation_level=None)
+    at = path if write else path.absolute().as_uri() + "?mode=ro"
+    db = sqlite3.connect(at, timeout=10, uri=not write, isolation_level=None)
     try: yield db
     finally: db.close()
 

@@ -10,9 +10,9 @@ import os, sys
 from pathlib import Path
 from .core import CannotShip, NotFound, need
 
-# %% ../nbs/22_rendered.ipynb #9056f23d
-_tags = """a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 h6
- hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul
+# %% ../nbs/22_rendered.ipynb #3d94bea3
+_tags = """a abbr b blockquote br caption code col colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5
+ h6 hr i img ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead tr u ul
  var""".split()
 _attributes = {"a": ["href"], "img": ["src", "alt", "width", "height"], "td": ["colspan", "rowspan"],
                "th": ["colspan", "rowspan", "scope"]}

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['log', 'one_row', 'steps_of', 'Turns', 'event', 'Stream']
 
-# %% ../nbs/25_stream.ipynb #5724b3ca
+# %% ../nbs/25_stream.ipynb #e909eba1
 import logging, queue, threading, time
 from collections import deque
 from contextlib import closing
-from .adapters.function import is_progress
+from .adapters.function import is_progress, rows_of
 from .batching import Busy
 from .bundle import LoadedModel
 from .core import CannotShip, MlshipError, ModelFailed, ModelRefused, UsageError
@@ -17,7 +17,7 @@ from .inputs import Batch, decode_rows
 from .message import dumps, error_response
 from .outputs import answers, plain
 
-# %% ../nbs/25_stream.ipynb #203c2df3
+# %% ../nbs/25_stream.ipynb #11cfbd4e
 log = logging.getLogger("mlship")
 
 
@@ -37,8 +37,7 @@ def steps_of(model: LoadedModel, batch: Batch):   # batch: of one row
         values, _ = model.guarded(batch)
         return plain(answers(values, 1)[0])
     X = batch.X if model.before is None else model.before(batch.X)
-    row = {k: v[0] for k, v in X.items()} if isinstance(X, dict) else X.to_dict("records")[0] if hasattr(
-        X, "to_dict") and hasattr(X, "columns") else list(X)[0]
+    row = rows_of(X)[0]
     last, none = None, True
     with closing(model.adapter.stream(model.model, row, model.options)) as generator:
         while True:
