@@ -76,7 +76,7 @@ def _fits(v, c):
             return False
     return True
 
-# %% ../nbs/33_payload.ipynb #9013f9b0
+# %% ../nbs/33_payload.ipynb #7f4585ba
 class Blob:
     "Many byte strings in two arrays, which may lie in files."
     def __init__(self, data, offsets):     # uint8; int64, one more than there are strings
@@ -152,7 +152,9 @@ class Payload:
             refuse([Problem(f"payload.{k}", "is no column of this index",
                             f"one of {', '.join(self.columns)}" if self.columns else "no payload", show(table[k][0]))
                     for k in unknown])
-        problems = []
+        problems = [Problem(f"payload.{k}", "is not there, and takes no null", "a value for each row", "nothing")
+                    for k, c in self.columns.items()
+                    if k not in table and not isinstance(c, Blob) and c.dtype.kind in "ib" and n]
         for k, values in table.items():
             dtype = getattr(self.columns[k], "dtype", None)
             if dtype is None: continue

@@ -33,7 +33,7 @@ class _State:
     shards: tuple
     version: int = 0
 
-# %% ../nbs/36_search.ipynb #c289a842
+# %% ../nbs/36_search.ipynb #a9b886e1
 class Index:
     "Vectors with ids and payload, and the nearest of them."
     def __init__(self, vectors: Vectors, ids: Ids, payload: Payload, metric: str, factory: str, params: dict,
@@ -101,7 +101,7 @@ class Index:
                     w.shard(f"shard-{i}.faiss", s)
                     shards.append(open_shard(w.place/f"shard-{i}.faiss", start, stop, chosen))
             made._state, made._base_shards = replace(made._state, shards=tuple(shards)), len(shards)
-            made._commit(w)
+            made._attach(made._commit(w))
         except BaseException:
             w.abandon()
             raise
@@ -216,7 +216,7 @@ class Index:
                 first = int(self.ids.take(np.arange(len(self.ids))).max(initial=-1)) + 1
                 ids = np.arange(first, first + n)
             ids = as_ids(ids, n, self.ids.kind)
-            rows = self.payload.rows(payload, n) if payload is not None else []
+            rows = self.payload.rows(payload, n) if op != "delete" else []
             if op == "delete": self._find(ids)
             elif op == "add" and len(there := np.flatnonzero(self.ids.find(ids, self._state.alive) >= 0)):
                 refuse([Problem(f"ids[{there[0]}]", "is in the index already", "a new id; upsert replaces",
@@ -273,14 +273,18 @@ class Index:
             s = self._state
             loose = s.n - s.living + sum(x.rows for x in s.shards[self._base_shards:])
             if compact or (compact is None and loose * 4 > s.n): self._compact()
-            w = Writer(folder)
-            try:
-                w.rows("vectors.f32", (x for _, x in self.vectors.blocks(0, self._state.n)))
-                for i, shard in enumerate(self._state.shards): w.shard(f"shard-{i}.faiss", shard)
-                self._commit(w)
-            except BaseException:
-                w.abandon()
-                raise
+            self._attach(self.write(folder))
+
+    def write(self, folder) -> Writer:
+        "Write a copy; where this index keeps its changes stays what it was."
+        w = Writer(folder)
+        try:
+            w.rows("vectors.f32", (x for _, x in self.vectors.blocks(0, self._state.n)))
+            for i, shard in enumerate(self._state.shards): w.shard(f"shard-{i}.faiss", shard)
+            return self._commit(w)
+        except BaseException:
+            w.abandon()
+            raise
 
     def _commit(self, w):
         s = self._state
@@ -290,7 +294,9 @@ class Index:
         w.commit({"rows": s.n, "dim": self.dim, "metric": self.metric, "factory": self.factory, "auto": self.auto,
                   "params": self.params, "payload": kinds, "base_shards": self._base_shards,
                   "shards": [[x.start, x.stop, x.factory] for x in s.shards]})
-        self.folder, self._journal = w.folder, Journal(w.place/"journal")
+        return w
+
+    def _attach(self, w): self.folder, self._journal = w.folder, Journal(w.place/"journal")
 
     def _compact(self):
         "Only the living rows, and shards that have them all."
@@ -310,6 +316,7 @@ class Index:
     def load(cls, folder,
              mmap: bool = True,     # leave vectors and graphs on disk, shared by all processes
              verify: bool = True,   # compare each byte with what was written
+             journal: bool = True,  # take in, and keep, changes; False: the index as it was saved, to be looked at
              ) -> "Index":
         "An index as it was when it was last changed."
         r = Reader(folder, verify, mmap)
@@ -319,7 +326,9 @@ class Index:
         made = cls(Vectors(r.rows("vectors.f32", m["dim"])), Ids(r.array("ids.npy")),
                    Payload.load(m["payload"], m["rows"], r.array), m["metric"], m["factory"], m["params"], shards,
                    alive, m["auto"])
-        made.folder, made._base_shards = Path(folder), m["base_shards"]
+        made._base_shards = m["base_shards"]
+        if not journal: return made
+        made.folder = Path(folder)
         return made.follow(r.place/"journal")
 
     def recall(self, queries=None,    # rows like those that will be asked; None: some of its own, without themselves
