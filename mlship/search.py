@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Index']
 
-# %% ../nbs/36_search.ipynb #80cb7228
+# %% ../nbs/36_search.ipynb #af5e9adc
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
 from .core import MlshipError, NotFound, UsageError
+from .engines import connect
 from .hits import Hits
 from .journal import Journal
 from .payload import Payload, parse_filter
@@ -33,7 +34,7 @@ class _State:
     shards: tuple
     version: int = 0
 
-# %% ../nbs/36_search.ipynb #a9b886e1
+# %% ../nbs/36_search.ipynb #f33443d4
 class Index:
     "Vectors with ids and payload, and the nearest of them."
     def __init__(self, vectors: Vectors, ids: Ids, payload: Payload, metric: str, factory: str, params: dict,
@@ -106,6 +107,8 @@ class Index:
             w.abandon()
             raise
         return made
+
+    connect = staticmethod(connect)   # the same interface on a search engine
 
     def __len__(self): return self._state.living
     @property

@@ -207,7 +207,7 @@ def test_a_real_server(docs, home, serve, tmp_path):
     example = described["paths"]["/search"]["post"]["requestBody"]["content"]["application/json"]["example"]
     assert ask("/search", example)[0] == 200
 
-    worker = next(iter(server.pids))         # a worker that is killed comes back knowing all of it, and so does a server
+    worker = next(iter(server.pids))         # a worker that is killed comes back knowing all of it
     if os.name != "nt":
         os.kill(worker, signal.SIGKILL)
         server.replaced(worker)
