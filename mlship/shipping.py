@@ -43,14 +43,15 @@ def rows_json(signature: Signature,  # inferred from X
 def _some_rows(n, most=100):
     return list(range(n)) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int)).tolist()
 
-# %% ../nbs/23_shipping.ipynb #77d313a1
+# %% ../nbs/23_shipping.ipynb #4c00cf75
 def ship(
     model,  # anything that predicts: estimator, pipeline, function, callable object
-    X,  # the training rows, or a few rows: array, DataFrame, Series, list, dict, or one value
+    X=None,  # the training rows, or a few rows: array, DataFrame, Series, list, dict, or one value
     y=None,  # the right answers for X; adds a score to the card
     *,
     name: str,  # a-z, 0-9, - and _; a second ship under the same name makes version 2
     before=None,  # raw input -> model input, frozen along: before=scaler.transform
+    encoder=None,  # of a search index: what makes vectors of queries (encode, transform, or callable); frozen along
     after=None,  # model output -> answer, frozen along
     expected=None,  # answers (or probabilities) the notebook got for X its own way; refuse when the bundle's differ
     tolerance: float = 1e-6,  # for `expected`: |a-b| <= tolerance * max(1, |b|)
@@ -79,7 +80,9 @@ def ship(
     if examples not in ("real", "synthetic", False, True):
         raise UsageError(f"examples={examples!r}", fix="examples='real', 'synthetic' or False")
     if allow_secrets is None: allow_secrets = os.environ.get("MLSHIP_ALLOW_SECRETS", "") not in ("", "0", "false")
-    given, adapter = X, find_adapter(model)
+    adapter = find_adapter(model)
+    if encoder is not None: before = _encoding(encoder, before)
+    given = X = adapter.rows(model, before) if X is None else X
     signature, X = infer(adapter.prepare(model, X) if before is None else X, nullable)
     n, few = length(X), _some_rows(length(X))
     try:
@@ -163,7 +166,7 @@ def ship(
             f.write(json.dumps({"name": bundle.name, "version": bundle.version, "folder": str(bundle.folder)}) + "\n")
     return bundle
 
-# %% ../nbs/23_shipping.ipynb #71399f3d
+# %% ../nbs/23_shipping.ipynb #499b4672
 class _Here:
     "The live model, called as the bundle will be."
     def __init__(self, adapter, model, before, after, description):
@@ -178,6 +181,15 @@ class _Here:
         return self.adapter.arrays(y if self.after is None else self.after(y))
 
     def predict_proba(self, X): return self.adapter.predict_proba(self.model, self._ready(X), self.options)
+
+
+def _encoding(encoder, before):
+    if before is not None: raise UsageError("encoder= and before= mean the same", fix="pass one of them")
+    for name in ("encode", "transform", "__call__"):
+        if hasattr(encoder, name) and not isinstance(encoder, type):
+            return encoder if name == "__call__" else getattr(encoder, name)
+    raise UsageError(f"encoder={type(encoder).__name__} makes no vectors",
+                     fix="pass an object with encode or transform, or a function")
 
 
 def _metrics(given):
