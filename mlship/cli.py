@@ -334,31 +334,7 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #0b6ea01e
-for command in (
-    ship_,
-    build,
-    deploy,
-    list_,
-    show,
-    rm,
-    gc,
-    diff_,
-    promote,
-    rollback,
-    history,
-    bench_,
-    export,
-    pack_,
-    install,
-    push,
-    pull,
-    import_,
-    key,
-    trust,
-    api_key,
-    course,
-    demo,
-    feedback,
-):
+# %% ../nbs/90_cli.ipynb #e81e32f1
+for command in (ship_, build, deploy, list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_,
+                install, push, pull, import_, key, trust, api_key, course, demo, feedback):
     main.add_command(command)
