@@ -67,7 +67,7 @@ class Draft:
         write_atomic(self.folder/"signature.json", json.dumps(sign(data), indent=1))
         for folder in {self.folder, *((self.folder/p).parent for p in self.files)}: sync_folder(folder)
 
-# %% ../nbs/08_bundle.ipynb #50f0cb4e
+# %% ../nbs/08_bundle.ipynb #a9fc3a5a
 _get_again = "do not use it; ship it again, or get it again from whoever made it"
 
 
@@ -204,7 +204,8 @@ class Bundle:
         code, kind = self.code, adapter(self.manifest["adapter"])
         read = lambda file: self.read(f"model/{file}")
         try:
-            model = kind.load(read, code, self.folder/"code")
+            faster = "model/program" in self.manifest["files"]
+            model = kind.load_program(read) if faster else kind.load(read, code, self.folder/"code")
             hooks = (None, None)
             if "model/hooks.pkl" in self.manifest["files"]: hooks = thaw(read("hooks.pkl"), code, self.folder/"code")
             return model, *hooks
@@ -260,7 +261,7 @@ def open_bundle(folder: Path) -> Bundle:
     for path in manifest["files"]: check_path(path)
     return Bundle(folder, manifest, trust, key)
 
-# %% ../nbs/08_bundle.ipynb #30744cad
+# %% ../nbs/08_bundle.ipynb #598cf93e
 class LoadedModel:
     "A bundle's model, ready to answer."
     def __init__(self, bundle: Bundle, plan: "Plan | None" = None):
@@ -298,7 +299,7 @@ class LoadedModel:
         "Answers for a batch: what the model gives, through `before` and `after`."
         if self.before is not None: X = self.before(X)
         y = self.adapter.predict(self.model, X, self.options)
-        return y if self.after is None else self.after(y)
+        return self.adapter.arrays(y if self.after is None else self.after(y))
 
     def predict_proba(self, X):
         "Probabilities, shape (rows, classes), in the order of `signature.classes`."

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #3b86c9e8
+# %% ../nbs/90_cli.ipynb #415ca677
 import contextlib, importlib, importlib.metadata, json, os, sys, tempfile
 from pathlib import Path
 import click
@@ -17,6 +17,7 @@ from .cli_export import export
 from .cli_image import build, deploy
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
+from .cli_ship import file_options, ship_, ship_file
 from .cli_store import gc, list_, rm, show
 from .cli_travel import import_, install, pack_, pull, push, trust
 from .console import Group, complete_refs, example, open_console, open_progress, store_option, table
@@ -37,7 +38,7 @@ def _version(ctx, param, value):
 def main(debug):
     "Ship the model in your notebook: freeze it with ship(), serve it, score files with it."
 
-# %% ../nbs/90_cli.ipynb #5f22f800
+# %% ../nbs/90_cli.ipynb #a4688a52
 def _parameters(pairs):
     from mlship.notebook import parse_value
     return {name: parse_value(value) for name, value in pairs}
@@ -87,7 +88,7 @@ def _shipped_ref(ran, path, name):
 @main.command(
     epilog=example(
         "mlship serve tumour\nmlship serve tumour@3 --port 9000 --workers 4\nmlship serve tumour digits@prod\n"
-        "mlship serve notebook.ipynb -p C 0.1\nmlship serve tumour --share"
+        "mlship serve notebook.ipynb -p C 0.1\nmlship serve tumour --share\nmlship serve model.onnx"
     )
 )
 @click.argument(
@@ -132,6 +133,8 @@ def _shipped_ref(ran, path, name):
 )
 @click.option("--share", is_flag=True, help="A public address too, through cloudflared or ssh; always with a key.")
 @click.option("--allow-secrets", is_flag=True, help="Let the notebook ship what looks like a secret.")
+@click.option("--device", metavar="NAME", help="Where torch models run: cpu (default), cuda, cuda:1, mps, or auto.")
+@file_options
 @store_option
 def serve(
     what,
@@ -154,9 +157,12 @@ def serve(
     max_memory,
     share,
     allow_secrets,
+    device,
     store,
+    **of_file,
 ):
-    "Serve models as an API with a page. A notebook is run first, and what it ships is served."
+    "Serve models as an API with a page. A notebook is run first, a model file is shipped first; then that is served."
+    from mlship.model_files import is_model_file
     from mlship.core import setting
     from mlship.access import Doorkeeper
     from mlship.server import check_port, serve as run_server
@@ -185,7 +191,13 @@ def serve(
     for w in what:
         if w.endswith(".ipynb"):
             refs.append(_shipped_ref(_run_with_progress(w, _parameters(params), store=store), w, name))
+        elif is_model_file(w): refs.append(ship_file(w, name=name, store=store, **of_file).ref)
         else: refs.append(w)
+    if any(v for v in of_file.values()) and not any(map(is_model_file, what)):
+        raise UsageError("--example, --target, --class, --args and --trust are for model files, and there is none",
+                         fix="mlship serve model.onnx --example rows.csv")
+    if device: os.environ["MLSHIP_DEVICE"] = device
+    os.environ["MLSHIP_WORKERS"] = str(workers)   # so that each takes its part of the cores
     if params and not any(w.endswith(".ipynb") for w in what):
         raise UsageError(
             "-p sets a notebook's parameters, and there is no notebook", fix="mlship serve notebook.ipynb -p NAME VALUE"
@@ -322,7 +334,31 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #88620d03
-for command in (build, deploy, list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_, install,
-                push, pull, import_, key, trust, api_key, course, demo, feedback):
+# %% ../nbs/90_cli.ipynb #0b6ea01e
+for command in (
+    ship_,
+    build,
+    deploy,
+    list_,
+    show,
+    rm,
+    gc,
+    diff_,
+    promote,
+    rollback,
+    history,
+    bench_,
+    export,
+    pack_,
+    install,
+    push,
+    pull,
+    import_,
+    key,
+    trust,
+    api_key,
+    course,
+    demo,
+    feedback,
+):
     main.add_command(command)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MlshipError', 'NotFound', 'UsageError', 'BadInput', 'ModelRefused', 'ModelFailed', 'Untrusted', 'Damaged',
-           'CannotShip', 'MissingExtra', 'need', 'check_name', 'home', 'setting', 'store_path', 'sync_folder',
-           'write_file', 'write_atomic', 'claim_file', 'claim_folder', 'remove_tree', 'sha256', 'utc_now', 'human_size',
-           'templates']
+           'CannotShip', 'MissingExtra', 'need', 'check_name', 'as_name', 'home', 'setting', 'store_path',
+           'sync_folder', 'write_file', 'write_atomic', 'claim_file', 'claim_folder', 'remove_tree', 'sha256',
+           'utc_now', 'human_size', 'templates']
 
 # %% ../nbs/00_core.ipynb #3c3a98d0
 import contextlib, hashlib, importlib, os, re, shutil, sys, uuid
@@ -83,7 +83,7 @@ def need(module: str,       # what to import, dotted: "pyarrow.parquet"
         raise MissingExtra(f"{why or 'this'} needs {e.name}, which is not installed here",
                            fix=f"pip install 'mlship-jupyter[{extra}]'") from None
 
-# %% ../nbs/00_core.ipynb #56c7d44a
+# %% ../nbs/00_core.ipynb #e009beeb
 _windows_reserved = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
 
 
@@ -94,12 +94,16 @@ def check_name(name: str,            # what the user calls it
     ok = (isinstance(name, str) and re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", name)
           and not name.isdigit() and name not in _windows_reserved)
     if ok: return name
-    plain = re.sub(r"[^a-z0-9_-]+", "-", str(name).lower()).strip("-_")[:63]
     raise UsageError(
         f"{name!r} cannot be a {what} name: use 1 to 63 of a-z, 0-9, - and _, starting with a letter or digit",
-        fix=f"for example name={plain!r}" if plain and not plain.isdigit() and plain not in _windows_reserved
-        else "for example name='tumour'"
+        fix=f"for example name={as_name(name) or 'tumour'!r}"
     )
+
+
+def as_name(text: str) -> str:
+    "The nearest name that `check_name` takes, or ''."
+    plain = re.sub(r"[^a-z0-9_-]+", "-", str(text).lower()).strip("-_")[:63]
+    return "" if plain.isdigit() or plain in _windows_reserved else plain
 
 # %% ../nbs/00_core.ipynb #ad50d7ee
 def home() -> Path:

@@ -38,7 +38,7 @@ def row_schema(s: Signature, profile: "dict | None" = None) -> dict:
     return {"type": "array", "prefixItems": [json_schema(f, profile) for f in s.inputs],
             "minItems": len(s.inputs), "maxItems": len(s.inputs)}
 
-# %% ../nbs/26_openapi.ipynb #1f695d36
+# %% ../nbs/26_openapi.ipynb #b9b07698
 def example_rows(m: LoadedModel, n: int = 1) -> list:
     "Kept example rows, or none where the author let none travel."
     return m.bundle.examples["rows"][:n]
@@ -181,6 +181,14 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
                 "V2Error",
             )
         }
+    for other in models:
+        for r in other.adapter.routes(other):
+            if not r.about: continue
+            a, at = r.about, r.path if other is m else f"/models/{other.bundle.name}{r.path}"
+            op = _post(a["summary"], a["description"], a["request"], a.get("example"), a["answer"])
+            if r.scope == "admin":
+                op["responses"]["403"] = {**op["responses"]["400"], "description": "It takes an admin key."}
+            paths.setdefault(at, {})[r.method.lower()] = op
     paths["/livez"] = {"get": _get("Is it alive?", "The process answers.")}
     paths["/readyz"] = {"get": _get("Is it ready?", "All workers have loaded the models.", ("200", "503"))}
     paths["/models"] = {"get": _get("Which models are here?", "Names, versions and signatures.")}

@@ -43,14 +43,15 @@ def rows_json(signature: Signature,  # inferred from X
 def _some_rows(n, most=100):
     return list(range(n)) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int)).tolist()
 
-# %% ../nbs/23_shipping.ipynb #f7322d01
+# %% ../nbs/23_shipping.ipynb #4c00cf75
 def ship(
     model,  # anything that predicts: estimator, pipeline, function, callable object
-    X,  # the training rows, or a few rows: array, DataFrame, Series, list, dict, or one value
+    X=None,  # the training rows, or a few rows: array, DataFrame, Series, list, dict, or one value
     y=None,  # the right answers for X; adds a score to the card
     *,
     name: str,  # a-z, 0-9, - and _; a second ship under the same name makes version 2
     before=None,  # raw input -> model input, frozen along: before=scaler.transform
+    encoder=None,  # of a search index: what makes vectors of queries (encode, transform, or callable); frozen along
     after=None,  # model output -> answer, frozen along
     expected=None,  # answers (or probabilities) the notebook got for X its own way; refuse when the bundle's differ
     tolerance: float = 1e-6,  # for `expected`: |a-b| <= tolerance * max(1, |b|)
@@ -69,6 +70,7 @@ def ship(
     allow_secrets: "bool | None" = None,  # take along what looks like a secret (else MLSHIP_ALLOW_SECRETS)
     plan: bool = True,  # compile a fast form and use it where it is proven equal
     check: bool = True,  # load it in a fresh process and compare before it appears in the store
+    made_up: bool = False,  # X has the right types and shapes, but nobody's values: keep no examples and no profile
     store=None,  # a folder; None: the default store
 ) -> Bundle:  # its display in a notebook is a card
     "Freeze a model into a signed bundle; raises `CannotShip`, and changes nothing, when it would not answer as here."
@@ -78,8 +80,10 @@ def ship(
     if examples not in ("real", "synthetic", False, True):
         raise UsageError(f"examples={examples!r}", fix="examples='real', 'synthetic' or False")
     if allow_secrets is None: allow_secrets = os.environ.get("MLSHIP_ALLOW_SECRETS", "") not in ("", "0", "false")
-    given, adapter = X, find_adapter(model)
-    signature, X = infer(adapter.rows(model, X) if before is None else X, nullable)
+    adapter = find_adapter(model)
+    if encoder is not None: before = _encoding(encoder, before)
+    given = X = adapter.rows(model, before) if X is None else X
+    signature, X = infer(adapter.prepare(model, X) if before is None else X, nullable)
     n, few = length(X), _some_rows(length(X))
     try:
         ready = X if before is None else before(X)
@@ -107,7 +111,9 @@ def ship(
     if same_again and (table := side_by_side(("sent as JSON", "notebook"), sent["answers"], here, adapter.tolerance)):
         raise CannotShip(f"the same rows get other answers when they are sent as JSON:\n{table}",
                          fix="a type that JSON does not have (a date without a time, say) decides; " + _TO_JSON)
-    profile = {**make_profile(signature, whole), "outputs": {"predict": output_profile(outputs[0], predicted)}}
+    if made_up: examples = False
+    profile = {"rows": 0, "fields": {}} if made_up else {
+        **make_profile(signature, whole), "outputs": {"predict": output_profile(outputs[0], predicted)}}
     kept = ([] if examples is False else sample[: _rows_that_fit(sample)] if examples in ("real", True)
             else draw_rows(profile, signature, min(n, 100)))
     kept_answers = _ask(runtime, signature, kept, description.proba)
@@ -123,6 +129,10 @@ def ship(
             compiled = compile_plan(
                 model, signature, whole.columns, whole.n, *_native_calls(adapter, model, before, description), before
             )
+        if plan and not compiled.plan:
+            faster = adapter.program(model, take(ready, few), description.options,
+                                     lambda data: draft.write("model/program", data))
+            if faster: compiled = Compiled(None, faster)
         if compiled.plan:
             for path, data in compiled.plan.files().items(): draft.write(f"plan/{path}", data)
         code, imports = ({**frozen.code, **(hooks.code if hooks else {})},
@@ -156,7 +166,7 @@ def ship(
             f.write(json.dumps({"name": bundle.name, "version": bundle.version, "folder": str(bundle.folder)}) + "\n")
     return bundle
 
-# %% ../nbs/23_shipping.ipynb #934ee2cd
+# %% ../nbs/23_shipping.ipynb #499b4672
 class _Here:
     "The live model, called as the bundle will be."
     def __init__(self, adapter, model, before, after, description):
@@ -168,9 +178,18 @@ class _Here:
 
     def predict(self, X):
         y = self.adapter.predict(self.model, self._ready(X), self.options)
-        return y if self.after is None else self.after(y)
+        return self.adapter.arrays(y if self.after is None else self.after(y))
 
     def predict_proba(self, X): return self.adapter.predict_proba(self.model, self._ready(X), self.options)
+
+
+def _encoding(encoder, before):
+    if before is not None: raise UsageError("encoder= and before= mean the same", fix="pass one of them")
+    for name in ("encode", "transform", "__call__"):
+        if hasattr(encoder, name) and not isinstance(encoder, type):
+            return encoder if name == "__call__" else getattr(encoder, name)
+    raise UsageError(f"encoder={type(encoder).__name__} makes no vectors",
+                     fix="pass an object with encode or transform, or a function")
 
 
 def _metrics(given):

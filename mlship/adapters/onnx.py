@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['Session', 'OnnxAdapter']
 
-# %% ../../nbs/15_onnx.ipynb #b2a2d543
-import sys
+# %% ../../nbs/15_onnx.ipynb #949376e1
 from ..core import CannotShip, need
 from ..freeze import Frozen
 from ..model import Adapter, Description
