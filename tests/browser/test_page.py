@@ -327,7 +327,8 @@ def test_a_stream_is_read_along_and_cancelled(visit, site):
 
 
 def test_behind_a_key(chromium, site, tmp_path):
-    made = subprocess.run([MLSHIP, "api-key", "add", "ann", "--file", tmp_path / "keys"], capture_output=True, text=True)
+    add = [MLSHIP, "api-key", "add", "ann", "--file", tmp_path / "keys"]
+    made = subprocess.run(add, capture_output=True, text=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLSHIP_HOME", str(site.home))
         served = Served("iris", "--workers", "1", "--api-key-file", str(tmp_path / "keys"))
