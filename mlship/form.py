@@ -95,7 +95,7 @@ def _grid(sizes, low, high, mean):
         out["box"] = [min(rows), min(columns), max(rows) + 1, max(columns) + 1]
     return out
 
-# %% ../nbs/26_form.ipynb #ba3f3810
+# %% ../nbs/26_form.ipynb #21c31674
 def _fields(s: Signature, profile: dict, units: dict) -> tuple:
     "(fields, how a row is made of their values, the picture they are or None)."
     seen, rows = profile.get("fields", {}), profile.get("rows", 0)
@@ -171,6 +171,7 @@ def form(m: LoadedModel) -> dict:
         size += len(str(row))
         if size > 300_000: break
         examples.append({"row": row, "answer": kept["answers"][i],
+                         **({"probabilities": kept["probabilities"][i]} if kept.get("probabilities") else {}),
                          "short": "" if grid or any(f["widget"] in ("image", "audio", "video", "file") for f in fields)
                          else _short(row, fields, how)})
     return {"name": m.bundle.name, "version": m.bundle.version, "fields": fields, "row": how, "grid": grid,

@@ -332,12 +332,14 @@ for (const [k, example] of form.examples.slice(0, grid ? 12 : 6).entries()) {
   $("examples").append(b);
 }
 
-// an answer is there before anybody asks, where it is an example's (kept in the bundle: it costs nothing to show)
+// an answer is there before anybody asks: an example's, as it was kept when the model was shipped; then it is asked anew
 function start() {
+  const first = form.examples[0];
+  if (!first) return;
   document.querySelector("#examples button")?.setAttribute("aria-pressed", "true");
-  const quick = form.examples.length && !form.stream;
-  if (quick) predict({live: true});
-  else if (form.examples.length) { $("answer").replaceChildren(show(output, form.examples[0].answer)); say("The answer to this example, from when the model was shipped. Predict asks anew."); }
+  $("answer").replaceChildren(show(output, first.answer, first.probabilities, output.classes));
+  if (form.stream) say("The answer to this example, from when the model was shipped. Predict asks anew.");
+  else predict({live: true});
 }
 begin();
 start();

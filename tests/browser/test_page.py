@@ -326,6 +326,28 @@ def test_a_stream_is_read_along_and_cancelled(visit, site):
     assert said.count("event: partial") == 8 and "event: done" in said
 
 
+def test_behind_a_key(chromium, site, tmp_path):
+    add = [MLSHIP, "api-key", "add", "ann", "--file", tmp_path / "keys"]
+    made = subprocess.run(add, capture_output=True, text=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLSHIP_HOME", str(site.home))
+        served = Served("iris", "--workers", "1", "--api-key-file", str(tmp_path / "keys"))
+    context = chromium.new_context(http_credentials={"username": "any", "password": made.stdout.strip()})
+    page = context.new_page()
+    page.goto(served.url)
+    expect(answer(page)).to_have_text("setosa")
+    page.get_by_role("tab", name="API").click()
+    command = page.locator("#code").text_content()
+    assert "Bearer YOUR_KEY" in command
+    command = command.replace("YOUR_KEY", made.stdout.strip())
+    said = subprocess.run(["bash", "-c", command], capture_output=True, text=True).stdout
+    assert json.loads(said)["predictions"] == ["setosa"]
+    page.get_by_role("tab", name="Watch").click()
+    expect(page.locator("#watch-state")).to_contain_text("may not read")
+    context.close()
+    served.end()
+
+
 def test_with_the_keyboard_alone(visit):
     page = visit()
     expect(answer(page)).to_be_visible()
