@@ -227,8 +227,8 @@ def main():
         f"{args.rows:,} × 128 vectors around 1,000 centres (seed 0), {QUERIES:,} queries from around the same centres,"
         f" recall@{K} against comparing with all; one thread. faiss alone searches the very structure that our index"
         " holds; hnswlib has one of its own with the same M (32) and ef_construction (40). The libraries take turns;"
-        f" time is that of the processor, the median of {args.repeats} rounds. Ratios are what matters: absolute numbers"
-        " are of this machine on this day.", "",
+        f" time is that of the processor, the median of {args.repeats} rounds. Ratios are what matters: absolute"
+        " numbers are of this machine on this day.", "",
         f"Made by `python benchmarks/search.py` on {os.cpu_count()} cores, {platform.machine()}, Python"
         f" {platform.python_version()}; {', '.join(map(installed, ('faiss-cpu', 'hnswlib', 'numpy')))}.", "",
         "## A batch of queries", "",
