@@ -349,6 +349,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'mlship.cli_release.history': ('cli_release.html#history', 'mlship/cli_release.py'),
                                     'mlship.cli_release.promote': ('cli_release.html#promote', 'mlship/cli_release.py'),
                                     'mlship.cli_release.rollback': ('cli_release.html#rollback', 'mlship/cli_release.py')},
+            'mlship.cli_search': {'mlship.cli_search.search': ('cli_search.html#search', 'mlship/cli_search.py')},
             'mlship.cli_ship': { 'mlship.cli_ship.file_options': ('cli_ship.html#file_options', 'mlship/cli_ship.py'),
                                  'mlship.cli_ship.ship_': ('cli_ship.html#ship_', 'mlship/cli_ship.py'),
                                  'mlship.cli_ship.ship_file': ('cli_ship.html#ship_file', 'mlship/cli_ship.py')},
