@@ -121,7 +121,7 @@ def test_serve_examples_run(tumour, tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
     add_key("keys", "alice")
     write_model_files(tmp_path)
-    words = [w for w in shlex.split(TEXT_AFTER.sub("", line))[1:] if w != "--share"]   # test_page has it: no real tunnel
+    words = [w for w in shlex.split(TEXT_AFTER.sub("", line))[1:] if w != "--share"]  # test_page has it
     if "--port" in words:
         words[words.index("--port") + 1] = "0"
     else:
