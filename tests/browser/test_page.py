@@ -84,6 +84,7 @@ def visit(chromium, site):
 def picture(page, name, **options):
     if folder := os.environ.get("MLSHIP_PICTURES"):
         Path(folder).mkdir(parents=True, exist_ok=True)
+        page.evaluate("[...document.querySelectorAll('p.small')].find(p => p.textContent.startsWith('Also'))?.remove()")
         page.wait_for_timeout(400)
         page.mouse.move(0, 0)
         taken = Image.open(io.BytesIO(page.screenshot(**options))).convert("RGB")
