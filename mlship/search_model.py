@@ -22,7 +22,7 @@ from .search import Index
 from .uploads import is_upload, read_upload
 from .values import Problem, refuse, refuse_rows, show
 
-# %% ../nbs/37_search_model.ipynb #a8838e7a
+# %% ../nbs/37_search_model.ipynb #25e7fc85
 class SearchAdapter(Adapter):
     "Indexes made by `mlship.search`."
     name = "search"
@@ -39,14 +39,15 @@ class SearchAdapter(Adapter):
         "Vectors of its own; with an encoder, texts of the payload."
         if before is None:
             return np.array(model.vectors.take(np.unique(np.linspace(0, len(model.vectors) - 1, 100).astype(int))))
-        p = model.payload
+        p, found = model.payload, []
         for name, column in p.columns.items():
             if not isinstance(column, Blob): continue
             some = [p.value(name, i) for i in np.unique(np.linspace(0, p.n - 1, min(50, p.n)).astype(int)).tolist()]
-            some = list(dict.fromkeys(v for v in some if isinstance(v, str) and v.strip()))
+            some = list(dict.fromkeys(v for v in some if isinstance(v, str) and v.strip() and v[:5] != "data:"))
             try: good = some and np.shape(before(some[:2])) == (len(some[:2]), model.dim)
             except Exception: good = False
-            if good: return some
+            if good: found.append((abs(np.median([len(v.split()) for v in some]) - 6), some))
+        if found: return min(found, key=lambda f: f[0])[1]   # of several, what is most like a query
         raise CannotShip("what the encoder takes is not known: it takes no text column of the payload",
                          fix="pass a few queries: ship(index, queries, encoder=model, name=...)")
 

@@ -16,6 +16,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from mlship.cli import main
+from mlship.search import Index
 from mlship.shipping import ship
 from mlship.store import Store
 
@@ -107,6 +108,10 @@ def test_examples_run(tumour, tmp_path, monkeypatch, line):
         assert mlship("promote", "tumour@4").returncode == 0
     if words[0] == "course":
         shutil.copytree(Path(__file__).parent / "courses" / "small", "courses/first-product")
+    if words[0] == "search":
+        texts = ["wait", "sort", "read"]
+        index = Index.build([[1, 0], [0, 1], [1, 1]], texts, {"title": texts, "pages": [1, 2, 30]})
+        ship(index, texts, encoder=lambda rows: [[len(t), t.count("o")] for t in rows], name="docs", check=False)
     done = mlship(*words, input="y\n")
     may_fail = words == ["rm", "tumour@prod"] or words[0] == "diff"
     assert done.returncode == 0 or (may_fail and done.returncode == 1), (words, done)
