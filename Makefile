@@ -32,7 +32,7 @@ define install
 	else $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
 endef
 
-.PHONY: help demo test check lint nbtest pytest tutorials clients deep browser container export docs bench constraints clean
+.PHONY: help demo test check lint nbtest pytest tutorials clients deep tensorflow browser container export docs bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -95,6 +95,19 @@ deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGB
 	@echo "== deep"; $(OWN_HOME) for n in $$(grep -lE '"#\| (torch|fastai|transformers|boosting)' nbs/*.ipynb); do \
 	$(DEEP)/bin/nbdev-test "$$n" --flags "torch fastai transformers boosting" || exit 1; done && \
 	$(DEEP)/bin/python -m pytest tests/deep $(PYTEST_ARGS) && $(DEEP)/bin/python -m $(NBVAL) $(DEEP_TUTORIALS)
+
+TENSORFLOW := .venv-tensorflow
+$(TENSORFLOW)/.for-$(DEEP_KEY):
+	@$(PYTHON) -m venv $(TENSORFLOW)
+	@echo "== installing TensorFlow into $(TENSORFLOW) (minutes)"
+	@$(TENSORFLOW)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
+		-c tests/deep/constraints-tensorflow.txt tensorflow-cpu keras -e '.[dev,sklearn]'
+	@rm -f $(TENSORFLOW)/.for-*; touch $@
+
+tensorflow: $(TENSORFLOW)/.for-$(DEEP_KEY)  ## Keras and TensorFlow: the adapter and what it ships
+	@echo "== tensorflow"; $(OWN_HOME) export TF_CPP_MIN_LOG_LEVEL=3 && \
+	$(TENSORFLOW)/bin/nbdev-test nbs/16_keras.ipynb --flags tensorflow && \
+	$(TENSORFLOW)/bin/python -m pytest tests/deep/test_keras.py $(PYTEST_ARGS)
 
 browser: $(FOR_TEST)  ## the page in a real Chromium (Debian: apt install chromium)
 	@echo "== browser"; [ -d $(VENV)/browser ] || $(BIN)/python -m pip install -qq --disable-pip-version-check \

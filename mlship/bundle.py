@@ -67,7 +67,7 @@ class Draft:
         write_atomic(self.folder/"signature.json", json.dumps(sign(data), indent=1))
         for folder in {self.folder, *((self.folder/p).parent for p in self.files)}: sync_folder(folder)
 
-# %% ../nbs/08_bundle.ipynb #a9fc3a5a
+# %% ../nbs/08_bundle.ipynb #f506ab55
 _get_again = "do not use it; ship it again, or get it again from whoever made it"
 
 
@@ -142,8 +142,11 @@ class Bundle:
 
     def refuse_untrusted(self):
         "Raise `Untrusted` if loading would run code that no trusted key has signed."
-        runs_code = (adapter(self.manifest["adapter"]).runs_code or "model/hooks.pkl" in self.manifest["files"]
-                     or any(p.startswith("code/") for p in self.manifest["files"]))
+        runs_code = (
+            adapter(self.manifest["adapter"]).needs_trust(self.manifest["files"])
+            or "model/hooks.pkl" in self.manifest["files"]
+            or any(p.startswith("code/") for p in self.manifest["files"])
+        )
         if self.trust == "trusted" or not runs_code: return
         if self.trust == "revoked":
             raise Untrusted(f"{self.ref} is signed by key {self.signed_by.id}, which was revoked here",

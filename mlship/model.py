@@ -13,7 +13,7 @@ from typing import Callable, NamedTuple
 from .core import CannotShip, MlshipError, UsageError
 from .freeze import Frozen, freeze, thaw
 
-# %% ../nbs/07_model.ipynb #b0ad2013
+# %% ../nbs/07_model.ipynb #8f849646
 @dataclass(frozen=True)
 class Description:
     "What an adapter can tell about a model before it is saved."
@@ -39,6 +39,10 @@ class Adapter:
     priority = 10      # among adapters that match, the highest wins
     tolerance = 1e-12  # how far the same model's answers may be apart in another process, or beside other rows
     runs_code = True   # does loading run code that came with the bundle? If so, only trusted signatures load
+
+    def needs_trust(self, files) -> bool:   # the bundle's: "model/model.pkl" and so on
+        "Does loading these run code? By default as `runs_code` says."
+        return self.runs_code
 
     def matches(self, model) -> bool:
         "Is this model mine? Must be cheap and must not import the library."
