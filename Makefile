@@ -19,7 +19,7 @@ OWN_HOME = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && trap 'exit 130' 
 	MLSHIP_HOME="$$home" && export MLSHIP_HOME && unset MLSHIP_STORE IN_TEST &&
 
 NBVAL := pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider
-DEEP_TUTORIALS := $(shell grep -lE 'import torch|from fastai' nbs/tutorials/*.ipynb)
+DEEP_TUTORIALS := $(shell grep -lE '^ *"(import torch|from fastai)' nbs/tutorials/*.ipynb)
 
 # what is installed: in variables, because a comma would end an argument of $(call)
 ALL  := .[all,dev]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #415ca677
+# %% ../nbs/90_cli.ipynb #0d2158bc
 import contextlib, importlib, importlib.metadata, json, os, sys, tempfile
 from pathlib import Path
 import click
@@ -17,6 +17,7 @@ from .cli_export import export
 from .cli_image import build, deploy
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
+from .cli_search import search
 from .cli_ship import file_options, ship_, ship_file
 from .cli_store import gc, list_, rm, show
 from .cli_travel import import_, install, pack_, pull, push, trust
@@ -334,31 +335,7 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #0b6ea01e
-for command in (
-    ship_,
-    build,
-    deploy,
-    list_,
-    show,
-    rm,
-    gc,
-    diff_,
-    promote,
-    rollback,
-    history,
-    bench_,
-    export,
-    pack_,
-    install,
-    push,
-    pull,
-    import_,
-    key,
-    trust,
-    api_key,
-    course,
-    demo,
-    feedback,
-):
+# %% ../nbs/90_cli.ipynb #b586acae
+for command in (ship_, build, deploy, list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_,
+                install, push, pull, import_, key, trust, api_key, course, demo, feedback, search):
     main.add_command(command)
