@@ -9,7 +9,7 @@ export const {form} = data;
 const {fields, grid, output} = form, FAST = 400;   // ms: slower models are asked when asked for
 const media = new Map();      // field number -> data URI
 let pixels = null;            // of a drawing, in the model's own range
-let took = 0, running = null, latest = null, whatif = 0;
+let took = 0, running = null, latest = null, whatif = 0, timer = 0;
 
 class Wrong extends Error { constructor(i, said) { super(said); this.i = i; } }
 
@@ -97,7 +97,9 @@ if (grid) {
     const shares = drawn.inked ? toGrid(drawn.canvas, grid.width, grid.height, fit.checked ? grid.box : null) : Array(grid.width * grid.height).fill(0);
       paint(seen, shares, grid.width, grid.height);
     pixels = shares.map(v => { const x = grid.low + v * (grid.high - grid.low); return grid.integer ? Math.round(x) : Number(x.toFixed(4)); });
-    if (drawn.inked) changed(-1); else clearAnswer();
+    if (drawn.inked) return changed(-1);
+    clearTimeout(timer);
+    clearAnswer();
   };
   const drawn = surface(root, grid.width, look);
   fit.addEventListener("change", () => drawn.inked && look());
@@ -153,6 +155,7 @@ export async function predict({live = false} = {}) {
   const slow = setTimeout(() => { say("Working…"); $("cancel").hidden = false; }, 500);
   try {
     const a = await (form.stream ? streamed(row, signal) : send(path, body([row]), {signal, busy: () => say("The server is busy. Your question waits for its turn…")}));
+    if (signal.aborted) return;
     took = a.ms;
     if (!a.ok) { clearAnswer(); const placed = blame(a); if (!live && placed) document.querySelector("[aria-invalid]")?.focus(); return; }
     $("answer").replaceChildren(show(output, a.json.predictions[0], a.json.probabilities?.[0], a.json.classes));
@@ -286,7 +289,6 @@ $("correct")?.addEventListener("submit", async e => {
 });
 
 // ------------------------------------------------------------------ it begins
-let timer = 0;
 function changed(i) {
   for (const b of document.querySelectorAll("#examples [aria-pressed=true]")) b.setAttribute("aria-pressed", "false");
   if (i >= 0 && movable.some(m => m.i === i)) along.value = i;
@@ -310,6 +312,7 @@ along.addEventListener("change", explore);
 
 function begin() {
   forget();
+  clearTimeout(timer);
   clearAnswer();
   fields.forEach((f, i) => { if (!grid) write(i, f.median ?? f.options?.[0] ?? (f.widget === "bool" ? false : f.widget === "json" ? {} : "")); });
   if (form.examples.length) fill(form.examples[0].row);
