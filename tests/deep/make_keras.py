@@ -24,8 +24,9 @@ def keep(name, model, rows, say):
 
 
 def listed(y):
-    return [dict(zip(y, row)) for row in zip(*(np.asarray(v).tolist() for v in y.values()))][:6] if isinstance(y, dict) \
-        else np.asarray(y).tolist()[:6]
+    if not isinstance(y, dict):
+        return np.asarray(y).tolist()[:6]
+    return [dict(zip(y, row)) for row in zip(*(np.asarray(v).tolist() for v in y.values()))][:6]
 
 
 plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, "relu"), keras.layers.BatchNormalization(),
@@ -39,7 +40,8 @@ a, b = keras.Input((2,), name="a"), keras.Input((), name="b")
 two = keras.Model({"a": a, "b": b}, {"sum": keras.ops.sum(a, 1) + b, "double": 2 * a})
 rows = {"a": X[:, :2], "b": X[:, 0]}
 keep("two", two, rows, listed(two(rows)))
-pictures = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(2)])
+pictures = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.Flatten(),
+                             keras.layers.Dense(2)])
 keep("pictures", pictures, np.random.default_rng(1).random((10, 8, 8, 1)).astype("float32"), [])
 truth["pictures"]["said"] = listed(pictures(np.array(truth["pictures"]["rows"], "float32")))
 plain.export("exported", verbose=False)
