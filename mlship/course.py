@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['BadCourse', 'Exercise', 'Cell', 'Lesson', 'Course', 'as_cell', 'given', 'visible', 'solved', 'read_cells',
-           'load_course', 'answer_key', 'for_students', 'build_course']
+           'load_course', 'answer_key', 'for_students', 'handed_out', 'build_course']
 
-# %% ../nbs/52_course.ipynb #012e7142
-import hashlib, json, re, sys
+# %% ../nbs/52_course.ipynb #5cfb7789
+import builtins, hashlib, json, keyword, re, sys
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from .core import MlshipError, NotFound, check_name, need, write_atomic
 
-# %% ../nbs/52_course.ipynb #67da79d5
+# %% ../nbs/52_course.ipynb #c25b3d81
 class BadCourse(MlshipError):
     "A course that its author has to mend."
     code, exit_code = "bad_course", 2
@@ -28,6 +29,7 @@ class Exercise:
     answer: object = None     # a questionnaire's right answer (for short: all that are right)
     choices: tuple = ()
     rubric: str = ""          # for the person who marks a free text
+    keys: tuple = ()          # in what students have: hashes of a questionnaire's right answers
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Lesson:
     parameters: dict = field(default_factory=dict)   # values that replace those of the notebook
     seconds: float = 20.0     # for one answer cell, and for one question to it
     memory_mb: int = 2048
+    due: str = ""             # ISO date and time, with its zone or in UTC
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class Course:
     path: Path
     lessons: dict
     variants: bool = False    # every student has a seed of their own
+    late: dict = field(default_factory=dict)   # per_day: share lost each day begun; days: after these, nothing counts
+    submit: str = "file"      # file, or git: `mlship course submit` commits
 
 # %% ../nbs/52_course.ipynb #73fe2608
 _first = re.compile(r"\s*(?:#\s*\||<!--)\s*(exercise|check|setup)\b:?\s*([\w-]*)")
@@ -96,7 +101,7 @@ def solved(source: str) -> str:
     "An answer cell with its solution, without the marks."
     return "\n".join(x for x in source.split("\n") if not re.match(r"\s*(###|<!--) ?(BEGIN|END|GIVEN)\b", x))
 
-# %% ../nbs/52_course.ipynb #12a41523
+# %% ../nbs/52_course.ipynb #c6416513
 def read_cells(path: Path) -> "tuple[list[dict], dict]":
     "A notebook's cells and metadata, of format 3 or 4; `BadCourse` when it is none."
     try:
@@ -127,9 +132,20 @@ def _exercise(where, name, d):
     return e
 
 
+def _time(where, due):
+    try: return due and datetime.fromisoformat(str(due)).isoformat()
+    except ValueError: raise BadCourse(f"{where}: due = {due!r} is no time", fix='due = "2027-01-31T18:00"') from None
+
+
+def _late(where, d):
+    if not isinstance(d, dict) or set(d) - {"per_day", "days"} or not all(isinstance(v, (int, float)) for v in d.values()):
+        raise BadCourse(f"{where}: [late] says {d!r}", fix="it may say per_day = 0.1 and days = 5")
+    return d
+
+
 def _lesson(path, d, limits, names):
     where, name = path/"course.toml", check_name(d.get("name"), "lesson")
-    extra = set(d) - {"name", "title", "exercises", "parameters", "seconds", "memory_mb"}
+    extra = set(d) - {"name", "title", "exercises", "parameters", "seconds", "memory_mb", "due"}
     if extra:
         raise BadCourse(
             f"{where}: lesson {name} says {', '.join(sorted(extra))}, which means nothing", fix="take it out"
@@ -139,6 +155,8 @@ def _lesson(path, d, limits, names):
     exercises = {n: _exercise(where, n, e) for n, e in d.get("exercises", {}).items()}
     answers = [c.exercise for c in cells if c.role == "answer"]
     for n in answers:
+        if hasattr(builtins, n) or keyword.iskeyword(n):
+            raise BadCourse(f"{file}: exercise {n} has the name of a Python word", fix="rename it: checks know it as theirs")
         if answers.count(n) > 1:
             raise BadCourse(f"{file}: exercise {n} has two answer cells", fix="join them, or rename one")
         if n not in exercises:
@@ -162,6 +180,7 @@ def _lesson(path, d, limits, names):
         d.get("parameters", {}),
         float(d.get("seconds", limits.get("seconds", 20))),
         int(d.get("memory_mb", limits.get("memory_mb", 2048))),
+        _time(where, d.get("due", "")),
     )
 
 
@@ -179,9 +198,10 @@ def load_course(path: "str | Path") -> Course:
         raise BadCourse(f"{path/'course.toml'} has no lessons", fix='[[lessons]]\nname = "01_first"')
     found = [_lesson(path, x, d.get("limits", {}), names) for x in lessons]
     name = check_name(d.get("name", path.absolute().name), "course")
-    return Course(name, d.get("title", name), path, {x.name: x for x in found}, bool(d.get("variants", False)))
+    return Course(name, d.get("title", name), path, {x.name: x for x in found}, bool(d.get("variants", False)),
+                  _late(path/"course.toml", d.get("late", {})), "git" if d.get("submit") == "git" else "file")
 
-# %% ../nbs/52_course.ipynb #4f4b9d68
+# %% ../nbs/52_course.ipynb #4f526784
 def answer_key(exercise: Exercise, value) -> str:
     "A questionnaire's answer as students' files hold it: numbers to six digits, short texts without case and spaces."
     if exercise.kind == "number" and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -238,15 +258,35 @@ def for_students(course: Course, seed: "int | None" = None) -> "dict[str, str]":
             right = e.answer if e.kind == "short" and isinstance(e.answer, list) else [e.answer]
             exercises.append(dict(
                 name=e.name, points=e.points, hints=list(e.hints), kind=e.kind, choices=list(e.choices),
-                keys=[] if e.kind in ("code", "text") else [answer_key(e, r) for r in right],
-                given=[given(c.source) for c in lesson.cells if c.role == "answer" and c.exercise == e.name][0],
-                checks=[visible(c.source) for c in lesson.cells if c.role == "check" and c.exercise == e.name]))
+                keys=[] if e.kind in ("code", "text") else [answer_key(e, r) for r in right]))
         lessons.append(dict(name=lesson.name, title=lesson.title, seconds=lesson.seconds, memory_mb=lesson.memory_mb,
                             parameters=lesson.parameters | ({"seed": seed} if seed is not None else {}),
-                            setup=[c.source for c in lesson.cells if c.role == "setup"], exercises=exercises))
-    files["course.json"] = json.dumps(dict(name=course.name, title=course.title, lessons=lessons), indent=1) + "\n"
+                            due=lesson.due, exercises=exercises, cells=[
+                                dict(role=c.role, exercise=c.exercise, source=visible(given(c.source)))
+                                for c in lesson.cells if c.role != "read"]))
+    about = dict(name=course.name, title=course.title, submit=course.submit, lessons=lessons)
+    files["course.json"] = json.dumps(about, indent=1) + "\n"
     if (course.path/"README.md").exists(): files["README.md"] = (course.path/"README.md").read_text(encoding="utf-8")
     return files
+
+
+def handed_out(folder: "str | Path") -> Course:   # with course.json in it, or in a folder above
+    "The course as a student has it: visible checks, and hashes where the answers of questionnaires were."
+    start = Path(folder).absolute()
+    file = next((p/"course.json" for p in [start, *start.parents] if (p/"course.json").is_file()), None)
+    if not file:
+        raise NotFound(f"there is no course.json in {folder}", fix="go to the folder that `mlship course start` made")
+    try:
+        d, lessons = json.loads(file.read_text(encoding="utf-8")), {}
+        for x in d["lessons"]:
+            kinds = {e["name"]: Exercise(**{k: tuple(v) if isinstance(v, list) else v for k, v in e.items()})
+                     for e in x["exercises"]}
+            lessons[x["name"]] = Lesson(x["name"], x["title"], file.parent/f"{x['name']}.ipynb",
+                                        tuple(Cell(**c) for c in x["cells"]), kinds, x["parameters"], x["seconds"],
+                                        x["memory_mb"], x["due"])
+        return Course(d["name"], d["title"], file.parent, lessons, submit=d["submit"])
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        raise BadCourse(f"{file} cannot be read", fix="run `mlship course start` again in that folder") from None
 
 
 def build_course(course: Course,          # from `load_course`
