@@ -101,7 +101,7 @@ def solved(source: str) -> str:
     "An answer cell with its solution, without the marks."
     return "\n".join(x for x in source.split("\n") if not re.match(r"\s*(###|<!--) ?(BEGIN|END|GIVEN)\b", x))
 
-# %% ../nbs/52_course.ipynb #c6416513
+# %% ../nbs/52_course.ipynb #c4c8d472
 def read_cells(path: Path) -> "tuple[list[dict], dict]":
     "A notebook's cells and metadata, of format 3 or 4; `BadCourse` when it is none."
     try:
@@ -138,7 +138,8 @@ def _time(where, due):
 
 
 def _late(where, d):
-    if not isinstance(d, dict) or set(d) - {"per_day", "days"} or not all(isinstance(v, (int, float)) for v in d.values()):
+    numbers = isinstance(d, dict) and all(isinstance(v, (int, float)) for v in d.values())
+    if not numbers or set(d) - {"per_day", "days"}:
         raise BadCourse(f"{where}: [late] says {d!r}", fix="it may say per_day = 0.1 and days = 5")
     return d
 
@@ -156,7 +157,8 @@ def _lesson(path, d, limits, names):
     answers = [c.exercise for c in cells if c.role == "answer"]
     for n in answers:
         if hasattr(builtins, n) or keyword.iskeyword(n):
-            raise BadCourse(f"{file}: exercise {n} has the name of a Python word", fix="rename it: checks know it as theirs")
+            raise BadCourse(f"{file}: exercise {n} has the name of a Python word",
+                            fix="rename it: checks know it as theirs")
         if answers.count(n) > 1:
             raise BadCourse(f"{file}: exercise {n} has two answer cells", fix="join them, or rename one")
         if n not in exercises:

@@ -12,7 +12,7 @@ from .checking import Desk, run_checks
 from .core import NotFound, write_atomic
 from .course import answer_key, handed_out
 
-# %% ../nbs/56_student.ipynb #db3f45e2
+# %% ../nbs/56_student.ipynb #e1843386
 class Checked:
     "What `check` shows."
     def __init__(self, name: str, wrong: "tuple[str, ...]" = (), more: str = ""):  # exercise; what is wrong; a hint
@@ -84,5 +84,6 @@ def check(name: str,            # the exercise
     if hint and hints: more.append(f"hint: {hints[min(hint, len(hints)) - 1]}")
     elif wrong and hints: more.append(f'for a hint: check("{name}", hint=1)')
     right = sum(done.get(n, False) for n in lesson.exercises)
-    more.append(f"{'●' * right}{'○' * (len(lesson.exercises) - right)} {right} of {len(lesson.exercises)} in this lesson")
+    of = len(lesson.exercises)
+    more.append(f"{'●' * right}{'○' * (of - right)} {right} of {of} in this lesson")
     return Checked(name, wrong, "\n".join(more))
