@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #21fcf44d
+# %% ../nbs/90_cli.ipynb #19dd7041
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
@@ -13,6 +13,7 @@ from .cli_access import api_key
 from .cli_bench import bench_
 from .cli_course import course
 from .cli_export import export
+from .cli_grade import grade
 from .cli_image import build, deploy
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
@@ -312,7 +313,7 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #9d6994c8
+# %% ../nbs/90_cli.ipynb #5348f535
 for command in (
     ship_,
     build,
@@ -336,5 +337,6 @@ for command in (
     trust,
     api_key,
     course,
+    grade,
 ):
     main.add_command(command)
