@@ -20,18 +20,21 @@ from .proc import Talk
 from .submissions import Student, late_days
 from .variants import student_seed
 
-# %% ../nbs/59_grading.ipynb #ae93ccdb
+# %% ../nbs/59_grading.ipynb #2da1c13c
 def serve_marks():
     "A marker: a course's folder on the first line, then lessons to mark."
     course = load_course(json.loads(sys.stdin.readline()))
-    print(json.dumps("ready"), flush=True)
+    def say(value):
+        sys.stdout.write(json.dumps(value) + "\n")
+        sys.stdout.flush()
+    say("ready")
     for line in sys.stdin:
         q = json.loads(line)
         try:
             lesson = course.lessons[q["lesson"]]
             marks = mark_lesson(lesson, q["answers"], seed=q["seed"], hidden=q["hidden"], isolation=q["isolation"])
-            print(json.dumps([asdict(m) for m in marks]), flush=True)
-        except MlshipError as e: print(json.dumps({"error": str(e)}), flush=True)
+            say([asdict(m) for m in marks])
+        except MlshipError as e: say({"error": str(e)})
 
 
 class Marker:
@@ -73,7 +76,7 @@ def unmarked(lesson: Lesson, state: str, message: str) -> "list[dict]":
                  cases=[dict(name=e.name, points=1.0, ok=False, message=message, hidden=False)])
             for e in lesson.exercises.values()]
 
-# %% ../nbs/59_grading.ipynb #fa2beefa
+# %% ../nbs/59_grading.ipynb #de642473
 def _key(lesson, answers, seed, isolation):
     about = [lesson.name, [[c.role, c.exercise, c.source] for c in lesson.cells if c.role != "read"], lesson.parameters,
              [[e.name, e.points, e.kind, e.answer, e.choices] for e in lesson.exercises.values()],
@@ -157,9 +160,8 @@ class Grading:
         path = self.folder/"marks"/f"{_key(lesson, answers, seed, self.isolation)}.json"
         if path.exists(): return _load(path, None)
         marks = marker.mark(lesson, answers, seed, True, self.isolation)
+        marks = [m | {"text": answers[m["exercise"]]} if m["state"] == "to be marked" else m for m in marks]
         if not all(m["state"] == "not run" for m in marks) or not answers: write_atomic(path, json.dumps(marks))
-        texts = {n: a for n, a in answers.items() if lesson.exercises[n].kind == "text"}
-        if texts: write_atomic(path.with_suffix(".texts"), json.dumps(texts))
         return marks
 
     def reviews(self) -> dict:   # student → exercise → {"score", "comment", "by"}

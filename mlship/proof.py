@@ -16,7 +16,7 @@ from .marking import mark_lesson, solution_of
 from .notebook import NotebookFailed, run_notebook
 from .proc import run
 
-# %% ../nbs/57_proof.ipynb #1cc0cfea
+# %% ../nbs/57_proof.ipynb #a959a6c1
 @dataclass(frozen=True)
 class Proof:
     "What `verify_course` found about an exercise, or (exercise \"\") a whole lesson; no problems is what it should be."
@@ -39,15 +39,15 @@ def solved_lesson(course: Course, lesson: Lesson, folder: Path) -> Path:   # an 
 
 
 def _limited():
-    "In a process of its own: limit the memory, run the notebook, print what went wrong."
+    "In a process of its own: limit the memory, run the notebook, say what went wrong."
     how = json.loads(sys.stdin.read())
     if sys.platform.startswith("linux"):
         import resource
         most = (how["memory_mb"] + 768) * 2**20   # the kernel's own threads reserve that much
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     try: run_notebook(how["path"], how["parameters"], timeout=how["seconds"])
-    except NotebookFailed as e: print(json.dumps(e.message))
-    else: print(json.dumps(""))
+    except NotebookFailed as e: sys.stdout.write(json.dumps(e.message))
+    else: sys.stdout.write(json.dumps(""))
 
 
 def run_lesson(course: Course, lesson: Lesson, seed: "int | None" = None) -> str:   # "" when all is well
