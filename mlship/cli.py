@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #19dd7041
+# %% ../nbs/90_cli.ipynb #6eacb0bf
 import importlib, importlib.metadata, json, os, sys
 from pathlib import Path
 import click
 from .cli_access import api_key
 from .cli_bench import bench_
-from .cli_course import course
+from .cli_course import course, new
 from .cli_export import export
 from .cli_grade import grade
 from .cli_image import build, deploy
@@ -313,7 +313,7 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #5348f535
+# %% ../nbs/90_cli.ipynb #7e107c9b
 for command in (
     ship_,
     build,
@@ -338,5 +338,6 @@ for command in (
     api_key,
     course,
     grade,
+    new,
 ):
     main.add_command(command)

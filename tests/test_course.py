@@ -121,3 +121,12 @@ def test_watch_checks_again_on_save_and_knows_its_keys(tmp_path):
         os.write(fd, b"q")
         assert os.waitpid(pid, 0)[1] == 0
     finally: os.close(fd)
+
+
+@pytest.mark.parametrize("kind", ["course", "project", "paper"])
+def test_what_new_makes_passes_its_own_tests(kind, tmp_path):
+    code, said = mlship("new", kind, f"my-{kind}", "-o", tmp_path / "new")
+    assert code == 0, said
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=tmp_path / "new",
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "passed" in done.stdout, done.stdout
