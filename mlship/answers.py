@@ -136,7 +136,7 @@ def _run_cell(source, space):
         where = f" (line {e.lineno})" if isinstance(e, SyntaxError) else ""
         return {"error": f"{type(e).__name__}: {e}{where}"[:2000], "type": type(e).__name__}
 
-# %% ../nbs/54_answers.ipynb #fb684ec5
+# %% ../nbs/54_answers.ipynb #fa2ca3b0
 def isolation_here() -> str:
     "full, or limits: what this machine can do, found by trying it."
     if not sys.platform.startswith("linux") or not shutil.which("unshare"): return "limits"
@@ -188,7 +188,7 @@ class Answers:
             if self.talk: self.talk.__exit__()
             full = self.isolation == "full"
             scratch = "/scratch" if full else tempfile.mkdtemp(dir=self.place)
-            env = dict(PATH=os.environ.get("PATH", ""), HOME=scratch, MLSHIP_HOME=f"{scratch}/mlship", TMPDIR=scratch,
+            env = dict(PATH=os.environ.get("PATH", ""), HOME=scratch, MLSHIP_HOME=f"{scratch}/.mlship", TMPDIR=scratch,
                        LANG="C.UTF-8", PYTHONHASHSEED="0",
                        **{f"{n}_NUM_THREADS": "1" for n in ("OPENBLAS", "OMP", "MKL")})
             if os.name == "nt": env |= {k: v for k, v in os.environ.items() if k in ("SYSTEMROOT", "SYSTEMDRIVE")}

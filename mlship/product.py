@@ -10,7 +10,7 @@ import contextlib, json, os, sys, time, urllib.error, urllib.request
 from .core import MlshipError
 from .proc import running
 
-# %% ../nbs/51_product.ipynb #5afdf484
+# %% ../nbs/51_product.ipynb #4f3eb141
 def wait_until(true, seconds: float):   # a function; how long at most
     "Until it says so; a refused connection says no."
     until = time.monotonic() + seconds
@@ -28,7 +28,8 @@ class Products:
     def _url(self, ref):
         if ref not in self.urls:
             code = "from mlship.cli import main; main()"
-            command = [sys.executable, "-c", code, "serve", ref, "--port", "0", "--workers", "1"]
+            alone = "-P" if sys.version_info >= (3, 11) else "-s"   # nothing of the student's in front of the server's
+            command = [sys.executable, alone, "-c", code, "serve", ref, "--port", "0", "--workers", "1"]
             line = self.stack.enter_context(running(command, env=dict(os.environ), alone=False))
             self.urls[ref] = next(word for word in line.split() if word.startswith("http")).rstrip("/")
             wait_until(lambda: self._send(self.urls[ref], "GET", "/readyz")[0] == 200, 60)
