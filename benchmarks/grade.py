@@ -19,7 +19,8 @@ from pathlib import Path
 from serve import DOCS, python_of
 
 ANSWER = "def centre(A):\n    return A - A.mean(axis=0)"
-KINDS = {"right": ANSWER, "wrong": "def centre(A):\n    return A", "raises": "def centre(A):\n    raise ValueError('no')",
+KINDS = {"right": ANSWER, "wrong": "def centre(A):\n    return A",
+         "raises": "def centre(A):\n    raise ValueError('no')",
          "endless": "def centre(A):\n    while True: pass"}
 READING = ["import numpy as np\nfrom sklearn.datasets import load_iris\n"
            "from sklearn.linear_model import LogisticRegression",

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/99_init.ipynb #285b5d57
+# %% ../nbs/99_init.ipynb #76572b09
 import importlib as _importlib
 
 _where = {
@@ -17,6 +17,7 @@ _where = {
     "Description": "model",
     "Store": "store",
     "MlshipError": "core",
+    "Index": "search",
     "check": "student",
 }
 __all__ = [*_where]

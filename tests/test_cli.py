@@ -16,6 +16,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from mlship.cli import main
+from mlship.search import Index
 from mlship.shipping import ship
 from mlship.store import Store
 
@@ -48,6 +49,19 @@ def tumour(home):
     return home
 
 
+def write_model_files(place):
+    "The files that the examples of `mlship ship` name"
+    import joblib
+    import onnx
+    X = pd.DataFrame({"mass": [1.0, 2.0, 3.0]})
+    joblib.dump(LinearRegression().fit(X, 2 * X["mass"]), place / "model.joblib")
+    X.assign(label=2 * X["mass"]).to_csv(place / "rows.csv", index=False)
+    info = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 2]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "g", info[:1], info[1:])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9),
+              place / "model.onnx")
+
+
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_help_has_examples(words, home):
     done = mlship(*words, "--help")
@@ -70,6 +84,10 @@ def test_examples_run(tumour, tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
     words = shlex.split(TEXT_AFTER.sub("", line).partition(" > ")[0])[1:]
     Path("colleague.pub").write_text("mlship-ed25519 " + "A" * 43 + "= ann\n")
+    if words[0] == "ship":
+        if "weights.safetensors" in words:
+            pytest.skip("needs torch; tests/deep has it")
+        write_model_files(tmp_path)
     if "revoke" in words:
         words[-1] = trust("mlship-ed25519 " + "A" * 43 + "= ann").id[:6]
     if "AAAA…" in line:
@@ -92,6 +110,10 @@ def test_examples_run(tumour, tmp_path, monkeypatch, line):
         assert mlship("promote", "tumour@4").returncode == 0
     if words[0] == "course":
         shutil.copytree(Path(__file__).parent / "courses" / "small", "courses/first-product")
+    if words[0] == "search":
+        texts = ["wait", "sort", "read"]
+        index = Index.build([[1, 0], [0, 1], [1, 1]], texts, {"title": texts, "pages": [1, 2, 30]})
+        ship(index, texts, encoder=lambda rows: [[len(t), t.count("o")] for t in rows], name="docs", check=False)
     done = mlship(*words, input="y\n")
     may_fail = words == ["rm", "tumour@prod"] or words[0] == "diff"
     assert done.returncode == 0 or (may_fail and done.returncode == 1), (words, done)
@@ -105,7 +127,8 @@ def test_serve_examples_run(tumour, tmp_path, monkeypatch, line):
     from mlship.access import add_key
     monkeypatch.chdir(tmp_path)
     add_key("keys", "alice")
-    words = shlex.split(TEXT_AFTER.sub("", line))[1:]
+    write_model_files(tmp_path)
+    words = [w for w in shlex.split(TEXT_AFTER.sub("", line))[1:] if w != "--share"]  # test_page has it
     if "--port" in words:
         words[words.index("--port") + 1] = "0"
     else:
