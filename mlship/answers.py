@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['serve_answers', 'isolation_here', 'choose_isolation', 'Answers']
 
-# %% ../nbs/54_answers.ipynb #332d0be2
-import contextlib, ctypes, json, os, secrets, shutil, sys, sysconfig, tempfile, types
+# %% ../nbs/54_answers.ipynb #7c9de193
+import contextlib, ctypes, json, os, secrets, shutil, socket, struct, sys, sysconfig, tempfile, time, types
 from pathlib import Path
 from .checking import Desk, Lost
-from .core import UsageError
+from .core import UsageError, templates
 from .proc import Talk, run
 
-# %% ../nbs/54_answers.ipynb #82bf1f4a
+# %% ../nbs/54_answers.ipynb #20a8e00f
 _RO, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 
 
@@ -32,6 +32,7 @@ def _readable() -> "list[str]":
         sysconfig.get_path("purelib"),
         sysconfig.get_path("stdlib"),
         ours,
+        str(templates().resolve()),
         "/usr",
         "/lib",
         "/lib64",
@@ -49,7 +50,7 @@ def _readable() -> "list[str]":
 def _new_root(root, data):
     "A file system of our own: what is readable, the data a lesson names, an empty /scratch."
     _libc("mount", "none", "/", None, ctypes.c_ulong(_REC | _PRIVATE), None)
-    _libc("mount", "tmpfs", root, "tmpfs", ctypes.c_ulong(_NOSUID | _NODEV), "size=256m,mode=755")
+    _libc("mount", "tmpfs", root, "tmpfs", ctypes.c_ulong(_NOSUID | _NODEV), "size=16m,mode=755")
     for p in [*_readable(), *data]:
         target = root + p
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -62,10 +63,19 @@ def _new_root(root, data):
         if not p.startswith("/dev"):
             _libc("mount", "none", target, None, ctypes.c_ulong(_BIND | _REMOUNT | _RO | _NOSUID | _NODEV), None)
     for d in ("scratch", "tmp", "proc"): os.makedirs(f"{root}/{d}", exist_ok=True)
-    for d in ("scratch", "tmp"): os.chmod(f"{root}/{d}", 0o1777)
+    for d in ("scratch", "tmp"):
+        _libc("mount", "tmpfs", f"{root}/{d}", "tmpfs", ctypes.c_ulong(_NOSUID | _NODEV), "size=256m,mode=1777")
     _libc("mount", "proc", f"{root}/proc", "proc", ctypes.c_ulong(_NOSUID | _NODEV), None)
+    _libc("mount", "none", root, None, ctypes.c_ulong(_BIND | _REMOUNT | _RO | _NOSUID | _NODEV), None)
     os.chroot(root)
     os.chdir("/scratch")
+
+
+def _loopback():
+    "Loopback up in our own network, which has nothing else: a product is asked there."
+    import fcntl
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s, contextlib.suppress(OSError):
+        fcntl.ioctl(s, 0x8914, struct.pack("16sh14x", b"lo", 1 | 64))    # SIOCSIFFLAGS: IFF_UP, IFF_RUNNING
 
 
 def _drop_rights(uid):
@@ -86,12 +96,14 @@ def _limit(memory_mb):
                     (r.RLIMIT_NOFILE, 256), (r.RLIMIT_CORE, 0), (r.RLIMIT_NPROC, 64)]:
         with contextlib.suppress(ValueError, OSError): r.setrlimit(what, (n, n))
 
-# %% ../nbs/54_answers.ipynb #52b7e86b
+# %% ../nbs/54_answers.ipynb #4c7966b4
 def serve_answers():
     "The child: give up rights, then run cells and answer questions until nobody asks."
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     how = json.loads(requests.readline())
-    if how["isolation"] == "full": _new_root(how["root"], how["data"])
+    if how["isolation"] == "full":
+        _loopback()
+        _new_root(how["root"], how["data"])
     nothing = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2): os.dup2(nothing, fd)
     _started(how)
@@ -103,6 +115,7 @@ def serve_answers():
     for line in requests:
         q = json.loads(line)
         say(_run_cell(q["run"], vars(space)) if "run" in q else desk(q))
+    desk.products.close()
     os._exit(0)
 
 
@@ -123,11 +136,12 @@ def _run_cell(source, space):
         where = f" (line {e.lineno})" if isinstance(e, SyntaxError) else ""
         return {"error": f"{type(e).__name__}: {e}{where}"[:2000], "type": type(e).__name__}
 
-# %% ../nbs/54_answers.ipynb #df45893b
+# %% ../nbs/54_answers.ipynb #fa2ca3b0
 def isolation_here() -> str:
     "full, or limits: what this machine can do, found by trying it."
     if not sys.platform.startswith("linux") or not shutil.which("unshare"): return "limits"
-    return "full" if run([*_unshare(), "true"], timeout=20).code == 0 else "limits"
+    # the interpreter itself: one in a folder that is root's alone cannot be started without root's rights
+    return "full" if run([*_unshare(), sys.executable, "-I", "-c", ""], timeout=20).code == 0 else "limits"
 
 
 def _unshare():
@@ -155,6 +169,7 @@ class Answers:
         self.cells, self.seconds, self.memory_mb = list(cells), seconds, memory_mb
         self.isolation, self.data, self.start = isolation, list(data), start
         self.states, self.talk, self.place = {}, None, None   # exercise → (state, message) of what did not run
+        self.until = None        # when an exercise's questions have to be answered, by time.monotonic()
 
     def __enter__(self):
         self.place = tempfile.mkdtemp(prefix="mlship-answers-")
@@ -173,7 +188,7 @@ class Answers:
             if self.talk: self.talk.__exit__()
             full = self.isolation == "full"
             scratch = "/scratch" if full else tempfile.mkdtemp(dir=self.place)
-            env = dict(PATH=os.environ.get("PATH", ""), HOME=scratch, MLSHIP_HOME=f"{scratch}/mlship", TMPDIR=scratch,
+            env = dict(PATH=os.environ.get("PATH", ""), HOME=scratch, MLSHIP_HOME=f"{scratch}/.mlship", TMPDIR=scratch,
                        LANG="C.UTF-8", PYTHONHASHSEED="0",
                        **{f"{n}_NUM_THREADS": "1" for n in ("OPENBLAS", "OMP", "MKL")})
             if os.name == "nt": env |= {k: v for k, v in os.environ.items() if k in ("SYSTEMROOT", "SYSTEMDRIVE")}
@@ -204,10 +219,16 @@ class Answers:
             kind = "out of memory" if reply.get("type") == "MemoryError" else "error"
             self.states[name] = (kind, str(reply["error"])[:2000])
 
+    def allow(self, seconds: float):
+        "From now, so long for all questions together."
+        self.until = time.monotonic() + seconds
+
     def restart(self, without: str):
         "Begin again, without an exercise whose checks broke the process."
         self.states.setdefault(without, ("died", ""))
         self._begin()
 
     def __call__(self, question: dict):
-        return self._say(question, self.seconds)
+        left = self.seconds if self.until is None else min(self.seconds, self.until - time.monotonic())
+        if left <= 0: raise Lost("timed out")
+        return self._say(question, left)

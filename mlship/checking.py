@@ -5,16 +5,17 @@
 # %% auto #0
 __all__ = ['Desk', 'StudentError', 'Lost', 'Remote', 'value_of', 'hidden_lines', 'expect', 'raises', 'run_checks']
 
-# %% ../nbs/53_checking.ipynb #4559695f
+# %% ../nbs/53_checking.ipynb #648e70a3
 import ast, builtins, contextlib, re, sys
 from .compare import difference
 from .core import MlshipError
 from .plain import BadAnswer, decode, encode
+from .product import Product, Products
 
-# %% ../nbs/53_checking.ipynb #7306407a
+# %% ../nbs/53_checking.ipynb #df1c9213
 class Desk:
-    "Answers questions about a namespace: get a name, an attribute, call what stayed here."
-    def __init__(self, namespace: dict): self.namespace, self.kept = namespace, []
+    "Answers questions about a namespace: get a name, an attribute, call what stayed here, ask what was shipped."
+    def __init__(self, namespace: dict): self.namespace, self.kept, self.products = namespace, [], Products()
 
     def _keep(self, v):
         self.kept.append(v)
@@ -22,9 +23,10 @@ class Desk:
 
     def _values(self, data): return decode(data, lambda n, kind: self.kept[n])
 
-    def __call__(self, q: dict) -> dict:   # {"op": get|attr|call, ...} → {"value": …} or {"error": …, "type": …}
+    def __call__(self, q: dict) -> dict:   # {"op": get|attr|call|http, ...} → {"value": …} or {"error": …, "type": …}
         try:
             if q["op"] == "get": v = self.namespace[q["name"]]
+            elif q["op"] == "http": v = self.products.ask(*q["of"])
             elif q["op"] == "attr": v = getattr(self.kept[q["of"]], q["name"])
             else: v = self.kept[q["of"]](*self._values(q["args"]), **self._values(q["named"]))
             return {"value": encode(v, self._keep)}
@@ -86,7 +88,7 @@ def value_of(ask,        # a desk, or what reaches one
     if "value" in reply: return decode(reply["value"], lambda n, kind: Remote(ask, n, kind))
     raise StudentError(str(reply.get("error"))[:2000], str(reply.get("type"))[:100])
 
-# %% ../nbs/53_checking.ipynb #304b3ff4
+# %% ../nbs/53_checking.ipynb #1cf1ad77
 def hidden_lines(source: str) -> set:
     "The numbers of the lines that only the grader has."
     found, inside = set(), False
@@ -159,7 +161,8 @@ def run_checks(name: str,              # the exercise
                ) -> dict:              # {"share": 0..1, "state", "cases": [{name, points, ok, message, hidden}]}
     "Run an exercise's checks. Never raises for what a student did; `Lost` is a state."
     cases, failed, secret, state = _Cases(), "", False, "failed"
-    words = dict(expect=expect, raises=raises, case=cases.case)
+    def product(ref): return Product(lambda *of: value_of(ask, op="http", of=list(of)), ref)
+    words = dict(expect=expect, raises=raises, case=cases.case, product=product)
     try:
         trees = [ast.parse(s) for s in sources]
         space = {**setup, **words, "__builtins__": builtins}

@@ -10,7 +10,7 @@ import contextlib, os, queue, signal, subprocess, sys, tempfile, threading
 from dataclasses import dataclass
 from .core import MlshipError
 
-# %% ../nbs/01_proc.ipynb #809d776c
+# %% ../nbs/01_proc.ipynb #73231957
 @dataclass(frozen=True)
 class Finished:
     "How a process ended: exit code, what it printed, and whether it was stopped for time."
@@ -99,11 +99,13 @@ def beside(args: "list[str]",      # the command
 
 @contextlib.contextmanager
 def running(args: "list[str]",        # the command
-            *, env: "dict | None" = None, cwd=None):  # yields its first line of output, as text
+            *, env: "dict | None" = None, cwd=None,
+            alone: bool = True,   # in a group of its own; else whoever ends our group ends it too
+            ):                    # yields its first line of output, as text
     "A process that runs beside a `with` block; raises what it said when it ends before its first line."
     with tempfile.TemporaryFile() as err:   # a file: a pipe that nobody reads would stop it
         child = subprocess.Popen(args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err, env=env, cwd=cwd,
-                                 text=True, errors="replace", **_own_group())
+                                 text=True, errors="replace", **(_own_group() if alone else {}))
         try:
             line = child.stdout.readline()
             if not line:
@@ -113,7 +115,11 @@ def running(args: "list[str]",        # the command
                     err.read().decode(errors="replace").strip() or f"{args[0]} ended with {child.returncode}"
                 )
             yield line.rstrip()
-        finally: end(child, grace=10)
+        finally:
+            if alone: end(child, grace=10)
+            else:
+                child.terminate()
+                child.wait()
 
 
 def run_python(code: str,          # source, given to `python -c`

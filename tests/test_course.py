@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from mlship.course import build_course, load_course
-from mlship.marking import mark_lesson, solution_of, verify_course, with_parameters
+from mlship.marking import mark_lesson, solution_of, with_parameters
+from mlship.proof import verify_course
 from mlship.student import check
+from mlship.study import start
 
 SMALL = Path(__file__).parent / "courses" / "small"
 
@@ -23,7 +25,8 @@ def mlship(*words):
 
 
 def test_every_exercise_holds():
-    assert [p for p in verify_course(load_course(SMALL), seeds=(1, 2)) if p.problems] == []
+    found = verify_course(load_course(SMALL)) + verify_course(load_course(SMALL), seeds=(1, 2), notebooks=False)
+    assert [p for p in found if p.problems] == []
 
 
 def test_an_exercise_that_gives_itself_away_is_found(tmp_path):
@@ -83,3 +86,47 @@ def test_check_in_the_notebook_that_was_handed_out(tmp_path):
     names = setup_of(load_course(SMALL).lessons["01_numbers"], 3)
     def said(answer): return check("mean", names=names | {"mean": answer}, folder=tmp_path / "out")
     assert said(mean) and not said(lambda v: 0), (said(mean), said(lambda v: 0))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_watch_checks_again_on_save_and_knows_its_keys(tmp_path):
+    import os
+    import pty
+    import select
+    import time
+    start(SMALL, tmp_path / "mine")
+    pid, fd = pty.fork()
+    if not pid:
+        os.chdir(tmp_path / "mine")
+        os.execv(sys.executable, [sys.executable, "-c", "from mlship.cli import main; main()", "course", "watch"])
+    seen = b""
+    def until(word):
+        nonlocal seen
+        end = time.monotonic() + 60
+        while word not in seen and time.monotonic() < end:
+            if select.select([fd], [], [], .5)[0]:
+                try: seen += os.read(fd, 4096)
+                except OSError: break
+        assert word in seen, seen.decode()
+        seen = b""
+    try:
+        until(b"7 to do")
+        os.write(fd, b"h")
+        until(b"hint: ")
+        os.write(fd, b"l")
+        until(b"model")
+        book = tmp_path / "mine" / "01_numbers.ipynb"
+        book.write_text(book.read_text().replace("total = ...", "total = sum(xs)"))
+        until(b"6 to do")
+        os.write(fd, b"q")
+        assert os.waitpid(pid, 0)[1] == 0
+    finally: os.close(fd)
+
+
+@pytest.mark.parametrize("kind", ["course", "project", "paper"])
+def test_what_new_makes_passes_its_own_tests(kind, tmp_path):
+    code, said = mlship("new", kind, f"my-{kind}", "-o", tmp_path / "new")
+    assert code == 0, said
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=tmp_path / "new",
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "passed" in done.stdout, done.stdout
