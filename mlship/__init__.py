@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/99_init.ipynb #285b5d57
+# %% ../nbs/99_init.ipynb #544dbd48
 import importlib as _importlib
 
 _where = {
@@ -18,6 +18,7 @@ _where = {
     "Store": "store",
     "MlshipError": "core",
     "check": "student",
+    "record": "runs",
 }
 __all__ = [*_where]
 
