@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['NotebookFailed', 'Ran', 'run_notebook']
 
-# %% ../nbs/50_notebook.ipynb #39457ad7
+# %% ../nbs/50_notebook.ipynb #4762f426
 import contextlib, json, os, re, tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from .core import MlshipError, UsageError, need
-from .parameters import check_parameters, read_cells
+from .core import MlshipError, UsageError, check_name, need
+from .parameters import check_parameters, read_cells, tags
 
 # %% ../nbs/50_notebook.ipynb #edfebf41
 class NotebookFailed(MlshipError):
@@ -24,7 +24,7 @@ class Ran:
     path: Path
     shipped: tuple   # {"name", "version", "folder"} each
 
-# %% ../nbs/50_notebook.ipynb #2daa3cbb
+# %% ../nbs/50_notebook.ipynb #174d0352
 def _engine(on_cell):
     "A papermill engine: the usual one, telling us which cell is on."
     from papermill.engines import NBClientEngine
@@ -84,6 +84,7 @@ def run_notebook(path: "str | Path",         # the notebook
     import jupyter_client
     papermill_engines.register("mlship-run", _engine(on_cell))
     output = Path(output) if output else Path(tempfile.mkdtemp(prefix="mlship-"))/path.name
+    source = _with_ships(path, cells, output)
     log = output.with_name(f".{output.name}.shipped")
     log.unlink(missing_ok=True)
     names = set(jupyter_client.kernelspec.find_kernel_specs())
@@ -95,7 +96,7 @@ def run_notebook(path: "str | Path",         # the notebook
             MLSHIP_SHIPPED=str(log.absolute()), MLSHIP_NOTEBOOK=path.name, MLSHIP_STORE=str(store) if store else None
         ):
             nb = papermill.execute_notebook(
-                str(path),
+                str(source),
                 str(output),
                 parameters,
                 engine_name="mlship-run",
@@ -122,6 +123,8 @@ def run_notebook(path: "str | Path",         # the notebook
             f"{path.name} did not run to its end: {e}",
             fix="a cell ended the kernel (os._exit, out of memory) or took too long; run it in JupyterLab to see which",
         ) from None
+    finally:
+        if source != path: source.unlink(missing_ok=True)
     for i, c in enumerate(nb.cells):
         if (
             c.cell_type == "code"
@@ -138,6 +141,25 @@ def run_notebook(path: "str | Path",         # the notebook
     return Ran(output, shipped)
 
 
+def _with_ships(path, cells, output):
+    "The notebook, or a copy in which a cell follows each one tagged `ship`, that ships its function by its hints."
+    if not any("ship" in tags(c) and not c["source"].startswith("%%ship") for c in cells): return path
+    from mlship.function_cell import function_of
+    notebook, more = json.loads(path.read_text(encoding="utf-8")), []
+    for cell, c in zip(notebook["cells"], cells):
+        more.append(cell)
+        if "ship" not in tags(c) or c["source"].startswith("%%ship"): continue
+        f = function_of(c["source"])
+        name = check_name(f.lower().strip("_"))
+        code = f"from mlship.function_cell import ship_function\nship_function({f}, {name!r})"
+        more.append({"cell_type": "code", "id": f"ship-{len(more)}", "metadata": {"tags": ["mlship-ships"]},
+                     "source": code, "outputs": [], "execution_count": None})
+    notebook["cells"] = more
+    copy = output.with_name(f".{output.stem}.ships.ipynb")
+    copy.write_text(json.dumps(notebook), encoding="utf-8")
+    return copy
+
+
 def _plain(text):
     return re.sub(r"\x1b\[[0-9;]*m", "", str(text))
 
@@ -148,5 +170,6 @@ def _code_number(path, index):
         cells = json.loads(Path(path).read_text(encoding="utf-8"))["cells"]
         def tagged(c, tag): return tag in c["metadata"].get("tags", [])
         ran = [c for c in cells if not tagged(c, "papermill-error-cell-tag")]   # papermill adds those afterwards
-        return sum(c["cell_type"] == "code" and not tagged(c, "injected-parameters") for c in ran[:index + 1])
+        return sum(c["cell_type"] == "code" and not tagged(c, "injected-parameters")
+                   and not tagged(c, "mlship-ships") for c in ran[:index + 1])
     return index

@@ -153,3 +153,12 @@ def rent(rooms: int, area: float, town: Literal["Bonn", "Kiel"] = "Kiel") -> flo
         body = {"rooms": 2, "area": 10, "town": "Bonn"}
         assert requests.post(url + "predict", json=body, timeout=10).json()["predictions"] == [250.0]
         assert requests.post(url + "predict", json={**body, "rooms": "x"}, timeout=10).status_code == 422
+
+
+def test_a_cell_tagged_ship_is_served_from_the_notebook(serve, tmp_path):
+    cell = nbformat.v4.new_code_cell("def rent(rooms: int, area: float) -> float: return 100. * rooms + 5 * area",
+                                     metadata={"tags": ["ship"]})
+    notebook = tmp_path / "rent.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), notebook)
+    assert serve(str(notebook)).ask({"rooms": 2, "area": 10}) == [250.0]
+    assert list(tmp_path.glob("*.ipynb")) == [notebook]
