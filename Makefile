@@ -19,7 +19,7 @@ OWN_HOME = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && trap 'exit 130' 
 	MLSHIP_HOME="$$home" && export MLSHIP_HOME && unset MLSHIP_STORE IN_TEST &&
 
 NBVAL := pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider
-DEEP_TUTORIALS := $(shell grep -lE 'import torch|from fastai' nbs/tutorials/*.ipynb)
+DEEP_TUTORIALS := $(shell grep -lE '^ *"(import torch|from fastai)' nbs/tutorials/*.ipynb)
 
 # what is installed: in variables, because a comma would end an argument of $(call)
 ALL  := .[all,dev]
@@ -32,7 +32,7 @@ define install
 	else $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
 endef
 
-.PHONY: help demo test check lint nbtest pytest tutorials clients deep container export docs bench constraints clean
+.PHONY: help demo test check lint nbtest pytest tutorials clients deep browser container export docs bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -95,6 +95,11 @@ deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGB
 	@echo "== deep"; $(OWN_HOME) for n in $$(grep -lE '"#\| (torch|fastai|transformers|boosting)' nbs/*.ipynb); do \
 	$(DEEP)/bin/nbdev-test "$$n" --flags "torch fastai transformers boosting" || exit 1; done && \
 	$(DEEP)/bin/python -m pytest tests/deep $(PYTEST_ARGS) && $(DEEP)/bin/python -m $(NBVAL) $(DEEP_TUTORIALS)
+
+browser: $(FOR_TEST)  ## the page in a real Chromium (Debian: apt install chromium)
+	@echo "== browser"; [ -d $(VENV)/browser ] || $(BIN)/python -m pip install -qq --disable-pip-version-check \
+		--target $(VENV)/browser playwright==1.65.2 axe-playwright-python==0.1.8
+	@$(OWN_HOME) PYTHONPATH=$(VENV)/browser $(BIN)/python -m pytest $(PYTEST_ARGS) tests/browser
 
 container: $(FOR_TEST)  ## build images, run them, ask them (docker or podman, or root on Debian)
 	@echo "== container"; PYTHON=$(BIN)/python bash tests/container/prove.sh

@@ -163,8 +163,8 @@ def wrk(url, body, connections, seconds, work):
     script.write_text(
         f'wrk.method="POST"\nwrk.body={json.dumps(body.decode())}\nwrk.headers["content-type"]="application/json"\n'
     )
-    out = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script, url],
-                         capture_output=True, text=True).stdout
+    out = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s", "-s",
+                          script, url], capture_output=True, text=True).stdout
     units = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
     def latency(which):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['load_ipython_extension']
 
-# %% ../nbs/99_init.ipynb #544dbd48
+# %% ../nbs/99_init.ipynb #6323c40f
 import importlib as _importlib
 
 _where = {
@@ -17,6 +17,7 @@ _where = {
     "Description": "model",
     "Store": "store",
     "MlshipError": "core",
+    "Index": "search",
     "check": "student",
     "record": "runs",
 }

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from .core import MlshipError, NotFound, UsageError, check_name, write_atomic
 
-# %% ../nbs/24_access.ipynb #4dd21db8
+# %% ../nbs/24_access.ipynb #47c92431
 log = logging.getLogger("mlship")
 SCOPES = ("predict", "metrics", "admin")   # admin may do everything
 
@@ -21,8 +21,8 @@ SCOPES = ("predict", "metrics", "admin")   # admin may do everything
 class Unauthorized(MlshipError):
     "No key, or one that is not known."
     code, exit_code, http_status = "unauthorized", 11, 401
-    def __init__(self, message, fix=""):   # Basic: a browser asks a person for it
-        super().__init__(message, fix, authenticate='Bearer realm="mlship", Basic realm="mlship"')
+    def __init__(self, message, fix=""):   # Basic, and first: Chromium reads no further, and asks a person for it
+        super().__init__(message, fix, authenticate='Basic realm="mlship", Bearer realm="mlship"')
 
 
 class Forbidden(MlshipError):

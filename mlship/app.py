@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['create_app', 'Front']
 
-# %% ../nbs/28_app.ipynb #735c0c48
+# %% ../nbs/28_app.ipynb #72b96158
 import io, threading, time
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -14,13 +14,16 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from .access import Doorkeeper
 from .access_log import Entry
 from .core import MlshipError, NotFound
-from .demo import docs_page, index_page, new_nonce, security_headers
-from .message import Request, Response, TooLarge, error_response, request_id_of
+from .demo import asset, docs_page, index_page, new_nonce, notebook_page, security_headers
+from .feedback import add_feedback, feedback_can_be_kept
+from .message import Request, Response, TooLarge, WrongContentType, error_response, loads, request_id_of
 from .openapi import openapi
+from .profile import outside, refuse_outside
 from .protocols import Service, handle
 from .shipping import load
+from .stream import Stream, Turns, one_row
 
-# %% ../nbs/28_app.ipynb #ab64002a
+# %% ../nbs/28_app.ipynb #d79e459a
 def create_app(*refs,                  # refs or paths; the first one answers /predict
                store=None,             # a folder; None: the default store
                strict: bool = False,   # refuse values that training never had
@@ -32,6 +35,7 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
                cors: "tuple[str, ...]" = (),    # origins whose pages may ask; ("*",): all
                max_rows: int = 100_000,     # in one request
                max_concurrent: int = 256,   # requests at once in this process
+               max_streams: int = 8,        # answers streamed at once in this process; the next ones wait
                access_log=None,             # called with an Entry for each request
                routes: "dict | None" = None,    # more paths: {"/score": "/predict"}, as platforms ask for them
                ) -> flask.Flask:       # an ordinary WSGI application
@@ -44,14 +48,15 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
                       keys=Doorkeeper(api_key_file) if api_key_file else None)
     app.config["MAX_CONTENT_LENGTH"] = max_body
     app.extensions["mlship"] = service
+    turns = Turns(max_streams)
 
     def send(r: Response):
         return flask.Response(
             r.body, r.status, {**r.headers, "X-Content-Type-Options": "nosniff"}, content_type=r.content_type
         )
 
-    def page(html, nonce):
-        return flask.Response(html, headers=security_headers(nonce), content_type="text/html; charset=utf-8")
+    def page(html, nonce, framed_by="'self'"):
+        return flask.Response(html, headers=security_headers(nonce, framed_by), content_type="text/html; charset=utf-8")
 
     @app.before_request
     def pages_need_a_key_too():   # the other routes ask for themselves
@@ -69,8 +74,49 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
 
     @app.get("/")
     def index():
-        nonce = new_nonce()
-        return page(index_page(list(service.models.values()), flask.request.host_url.rstrip("/"), nonce), nonce)
+        args, nonce, guarded = flask.request.args, new_nonce(), service.keys is not None
+        embed = args.get("embed", "0") not in ("", "0")
+        html = index_page(list(service.models.values()), nonce, args.get("model", ""), embed, guarded,
+                          feedback_can_be_kept())
+        # who has no key to lose may be framed by anybody; behind keys, by those whose pages may ask
+        return page(html, nonce, (" ".join(("'self'", *cors)) if guarded else "*") if embed else "'self'")
+
+    @app.post("/stream")
+    @app.post("/models/<name>/stream")
+    def stream(name=None):
+        model = service.find(name or service.default.bundle.name)
+        request_id, labels = request_id_of(_lower(flask.request.headers)), service.labels(model)
+        batch, profile = one_row(model.signature, loads(flask.request.get_data(cache=False))), model.bundle.profile
+        if service.strict: refuse_outside(profile, model.signature, batch)
+        for field, count in outside(profile, model.signature, batch).items():
+            service.metrics.of("outside", *labels, field).inc(count)
+        service.metrics.of("rows", *labels).observe(1)
+        events = Stream(model, batch, turns, request_id, service.running,
+                        on_end=lambda status, s: service.metrics.answered(*labels, "stream", status, s))
+        return flask.Response(events, content_type="text/event-stream", headers={
+            "Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Request-Id": request_id,
+            "X-Content-Type-Options": "nosniff"})
+
+    @app.post("/feedback")
+    def feedback():
+        if flask.request.mimetype != "application/json":   # a form of another site cannot send that
+            raise WrongContentType("feedback is JSON", fix="send it with the header  content-type: application/json")
+        versions = {name: m.bundle.version for name, m in service.models.items()}
+        kept = add_feedback(loads(flask.request.get_data(cache=False)), versions, flask.g.key or "")
+        return flask.jsonify(kept=kept), 201
+
+    @app.get("/notebook")
+    def notebook():
+        html = notebook_page(list(service.models.values()), flask.request.args.get("model", ""))
+        return flask.Response(html, headers=security_headers("", sandbox=True), content_type="text/html; charset=utf-8")
+
+    @app.get("/demo/<name>")
+    def demo_file(name):
+        body, kind = asset(name)
+        r = flask.Response(body, content_type=kind, headers={"Cache-Control": "no-cache",
+                                                             "X-Content-Type-Options": "nosniff"})
+        r.add_etag()
+        return r.make_conditional(flask.request)
 
     @app.get("/docs")
     def docs():

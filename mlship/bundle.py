@@ -68,7 +68,7 @@ class Draft:
         write_atomic(self.folder/"signature.json", json.dumps(sign(data), indent=1))
         for folder in {self.folder, *((self.folder/p).parent for p in self.files)}: sync_folder(folder)
 
-# %% ../nbs/08_bundle.ipynb #1bc9cd20
+# %% ../nbs/08_bundle.ipynb #bc2fd00b
 _get_again = "do not use it; ship it again, or get it again from whoever made it"
 
 
@@ -205,7 +205,8 @@ class Bundle:
         code, kind = self.code, adapter(self.manifest["adapter"])
         read = lambda file: self.read(f"model/{file}")
         try:
-            model = kind.load(read, code, self.folder/"code")
+            faster = "model/program" in self.manifest["files"]
+            model = kind.load_program(read) if faster else kind.load(read, code, self.folder/"code")
             hooks = (None, None)
             if "model/hooks.pkl" in self.manifest["files"]: hooks = thaw(read("hooks.pkl"), code, self.folder/"code")
             return model, *hooks

@@ -5,17 +5,19 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #cda1dcd9
-import importlib, importlib.metadata, json, os, sys
+# %% ../nbs/90_cli.ipynb #a9c65561
+import contextlib, importlib, importlib.metadata, json, os, sys, tempfile
 from pathlib import Path
 import click
 from .cli_access import api_key
 from .cli_bench import bench_
 from .cli_course import course
+from .cli_demo import demo, feedback
 from .cli_export import export
 from .cli_image import build, deploy
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
+from .cli_search import search
 from .cli_ship import file_options, ship_, ship_file
 from .cli_run import run_, runs_
 from .cli_store import gc, list_, rm, show
@@ -39,7 +41,7 @@ def _version(ctx, param, value):
 def main(debug):
     "Ship the model in your notebook: freeze it with ship(), serve it, score files with it."
 
-# %% ../nbs/90_cli.ipynb #082e6b9f
+# %% ../nbs/90_cli.ipynb #582d2c11
 def _run_with_progress(path, parameters, output=None, store=None):
     "Run a notebook with a line for each cell; returns what `run_notebook` returns."
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -84,7 +86,7 @@ def _shipped_ref(ran, path, name):
 @main.command(
     epilog=example(
         "mlship serve tumour\nmlship serve tumour@3 --port 9000 --workers 4\nmlship serve tumour digits@prod\n"
-        "mlship serve notebook.ipynb -p C 0.1\nmlship serve model.onnx"
+        "mlship serve notebook.ipynb -p C 0.1\nmlship serve tumour --share\nmlship serve model.onnx"
     )
 )
 @click.argument(
@@ -122,9 +124,12 @@ def _shipped_ref(ran, path, name):
 )
 @click.option("--max-concurrent", type=click.IntRange(min=1), default=256, show_default=True,
               help="Most requests at once in a worker; more get 503.")
+@click.option("--max-streams", type=click.IntRange(min=1), default=8, show_default=True,
+              help="Most answers streamed at once by a worker; the next ones wait in a queue.")
 @click.option(
     "--max-memory", type=click.IntRange(min=1), metavar="MB", help="Replace a worker that has more than this."
 )
+@click.option("--share", is_flag=True, help="A public address too, through cloudflared or ssh; always with a key.")
 @click.option("--allow-secrets", is_flag=True, help="Let the notebook ship what looks like a secret.")
 @click.option("--device", metavar="NAME", help="Where torch models run: cpu (default), cuda, cuda:1, mps, or auto.")
 @file_options
@@ -146,7 +151,9 @@ def serve(
     max_body,
     max_rows,
     max_concurrent,
+    max_streams,
     max_memory,
+    share,
     allow_secrets,
     device,
     store,
@@ -168,6 +175,14 @@ def serve(
     )
     check_port(host, port)                    # before a notebook runs for minutes
     api_key_file = setting("api_key_file", None, api_key_file)
+    stack, shared_key = contextlib.ExitStack(), None
+    if share:
+        from mlship.access import add_key
+        from mlship.share import shared, tunnel_program
+        program = tunnel_program()
+        if not api_key_file:
+            api_key_file = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mlship-")))/"keys"
+            shared_key = add_key(api_key_file, "shared")
     if api_key_file: Doorkeeper(api_key_file)
     if allow_secrets: os.environ["MLSHIP_ALLOW_SECRETS"] = "1"
     refs = []
@@ -203,30 +218,38 @@ def serve(
             style="dim",
             markup=False,
         )
+        if share: stack.enter_context(shared(url, on_address, on_end, program))
+    def on_address(address):
+        console.print(f"shared as  {address}", style="bold", markup=False)
+        if shared_key: console.print(f"key        {shared_key}", markup=False)
+        console.print("A browser asks for a name and a password: any name, and the key.", style="dim", markup=False)
+    def on_end(said): console.print(f"{program} ended, so the address is gone:\n{said}", style="red", markup=False)
 
-    run_server(
-        refs,
-        host=host,
-        port=port,
-        workers=workers,
-        store=store,
-        reload=reload,
-        timeout=timeout,
-        max_memory=max_memory,
-        access_log=setting("access_log", "auto", access_log),
-        app=dict(
-            strict=strict,
-            batching=batching,
-            max_body=max_body * 2**20,
-            max_rows=max_rows,
-            api_key_file=api_key_file,
-            max_concurrent=max_concurrent,
-            cors=cors or tuple(setting("cors", "").split()),
-            routes=dict(pair.partition("=")[::2] for pair in setting("routes", "").split()),
-        ),
-        on_start=on_start,
-        on_ready=on_ready,
-    )
+    with stack:
+        run_server(
+            refs,
+            host=host,
+            port=port,
+            workers=workers,
+            store=store,
+            reload=reload,
+            timeout=timeout,
+            max_memory=max_memory,
+            access_log=setting("access_log", "auto", access_log),
+            app=dict(
+                strict=strict,
+                batching=batching,
+                max_body=max_body * 2**20,
+                max_rows=max_rows,
+                api_key_file=str(api_key_file) if api_key_file else None,
+                max_concurrent=max_concurrent,
+                max_streams=max_streams,
+                cors=cors or tuple(setting("cors", "").split()),
+                routes=dict(pair.partition("=")[::2] for pair in setting("routes", "").split()),
+            ),
+            on_start=on_start,
+            on_ready=on_ready,
+        )
 
 # %% ../nbs/90_cli.ipynb #2fc53d0a
 @main.command(
@@ -310,31 +333,8 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #b6300514
-for command in (
-    ship_,
-    build,
-    deploy,
-    list_,
-    show,
-    rm,
-    gc,
-    diff_,
-    promote,
-    rollback,
-    history,
-    bench_,
-    export,
-    pack_,
-    install,
-    push,
-    pull,
-    import_,
-    key,
-    trust,
-    api_key,
-    course,
-    run_,
-    runs_,
-):
+# %% ../nbs/90_cli.ipynb #74cf3a91
+for command in (ship_, build, deploy, list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_,
+                install, push, pull, import_, key, trust, api_key, course, demo, feedback, run_, runs_,
+                search):
     main.add_command(command)

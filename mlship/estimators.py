@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['LINEAR_CLASSIFIERS', 'LINEAR_REGRESSORS', 'LOG_LINEAR_REGRESSORS', 'linear_last', 'trees_onnx', 'trees_last']
 
-# %% ../nbs/21_estimators.ipynb #4c3145f7
+# %% ../nbs/21_estimators.ipynb #bd70cf3a
 import numpy as np
 from .core import need
-from .boosted import boosted
+from .boosted import NotPlanned, boosted
 from .steps import NoPlan, is_sklearn, put_classes
 
 # %% ../nbs/21_estimators.ipynb #920e864a
@@ -37,7 +37,7 @@ def linear_last(model, arrays, proba) -> list:
     links = (("expit", "softmax2") if coef.shape[0] == 1 else ("softmax", "ovr")) if proba else ("identity",)
     return [{**last, "link": link, "decide": decide} for link in links]
 
-# %% ../nbs/21_estimators.ipynb #7a9bac5b
+# %% ../nbs/21_estimators.ipynb #27d15959
 def _tree_nodes(trees):
     "Split nodes and leaf values of all trees: each is (feature, threshold, missing goes left, left, right, values)."
     feature, split, missing, true_id, true_leaf, false_id, false_leaf, roots, values = (
@@ -153,7 +153,9 @@ def trees_last(model, arrays):
         start = np.asarray(model._baseline_prediction, dtype=float).ravel()
         links = _boosting_links(model, arrays, outputs)
     elif type(model).__module__.startswith(("xgboost", "lightgbm")):
-        single, trees, groups, outputs, divide, start, links = boosted(model, arrays)
+        try: single, trees, groups, outputs, divide, start = boosted(model)
+        except NotPlanned as e: raise NoPlan(str(e)) from None
+        links = _boosting_links(model, arrays, outputs)
     else: raise NoPlan(f"no plan for {type(model).__name__}")
     data, values = trees_onnx(trees, _features(model))
     last = {"op": "trees", "values": arrays.put(values), "start": arrays.put(np.atleast_1d(start)), "single": single,

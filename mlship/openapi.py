@@ -38,7 +38,7 @@ def row_schema(s: Signature, profile: "dict | None" = None) -> dict:
     return {"type": "array", "prefixItems": [json_schema(f, profile) for f in s.inputs],
             "minItems": len(s.inputs), "maxItems": len(s.inputs)}
 
-# %% ../nbs/26_openapi.ipynb #b1a144bf
+# %% ../nbs/26_openapi.ipynb #b9b07698
 def example_rows(m: LoadedModel, n: int = 1) -> list:
     "Kept example rows, or none where the author let none travel."
     return m.bundle.examples["rows"][:n]
@@ -147,6 +147,15 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
         return made
     paths["/predict"] = {"post": native(m)}
     for other in models: paths[f"/models/{other.bundle.name}/predict"] = {"post": native(other)}
+    for other in models:
+        if not other.options.get("stream"): continue
+        one = native(other)
+        one |= {"summary": f"Ask {other.bundle.name}, bit by bit",
+                "description": "One row in; server-sent events out: queue, progress, partial, done or error."}
+        one["responses"] = {**one["responses"], "200": {"description": "The events.", "content": {
+            "text/event-stream": {"schema": {"type": "string"}}}}}
+        paths |= {f"/models/{other.bundle.name}/stream": {"post": one},
+                  **({"/stream": {"post": one}} if other is m else {})}
     rows = {"type": "array", "items": row_schema(s, m.bundle.profile)}
     if s.by_name:
         records = {"type": "array", "items": {**row_schema(s, m.bundle.profile), "additionalProperties": True}}
@@ -172,6 +181,14 @@ def openapi(models: "list[LoadedModel]",  # the first one is the default
                 "V2Error",
             )
         }
+    for other in models:
+        for r in other.adapter.routes(other):
+            if not r.about: continue
+            a, at = r.about, r.path if other is m else f"/models/{other.bundle.name}{r.path}"
+            op = _post(a["summary"], a["description"], a["request"], a.get("example"), a["answer"])
+            if r.scope == "admin":
+                op["responses"]["403"] = {**op["responses"]["400"], "description": "It takes an admin key."}
+            paths.setdefault(at, {})[r.method.lower()] = op
     paths["/livez"] = {"get": _get("Is it alive?", "The process answers.")}
     paths["/readyz"] = {"get": _get("Is it ready?", "All workers have loaded the models.", ("200", "503"))}
     paths["/models"] = {"get": _get("Which models are here?", "Names, versions and signatures.")}

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['log', 'Prediction', 'Service', 'native', 'handle']
 
-# %% ../nbs/25_protocols.ipynb #6d14644f
+# %% ../nbs/25_protocols.ipynb #840fd0a7
 import logging, math, re, threading, time
 from dataclasses import asdict, dataclass
 import numpy as np
-from .access import Doorkeeper, cors_headers
+from .access import Doorkeeper, Forbidden, cors_headers
 from .access_log import Entry
 from .batching import Batcher, Busy, PastDeadline, measure
 from .bundle import LoadedModel
@@ -37,7 +37,7 @@ from .uploads import is_upload, read_upload
 from .v2 import v2_infer, v2_metadata
 from .values import Problem, refuse, refuse_rows, show
 
-# %% ../nbs/25_protocols.ipynb #254db5e0
+# %% ../nbs/25_protocols.ipynb #3d86e75f
 log = logging.getLogger("mlship")
 
 
@@ -74,6 +74,7 @@ class Service:
         self.timeout, self.metrics = timeout, Metrics()
         self.reading, self.running = {}, {}   # thread -> since when it reads a body, calls a model
         self._batching, self.batchers, self._labels, self._here = batching, {}, {}, threading.local()
+        self.more = {}   # path -> method -> (model's name, its adapter's route)
         for m in models: self._begin(m)
 
     def _begin(self, model):
@@ -82,6 +83,10 @@ class Service:
             model, measure(model, self._batching), self.metrics.of("joined", *labels).observe
         )
         self.metrics.info.labels(*labels, model.bundle.manifest["kind"]).set(1)
+        for r in model.adapter.routes(model):
+            for at in (f"/models/{labels[0]}{r.path}", *((r.path,) if model.bundle.name == self.default.bundle.name
+                                                         else ())):
+                self.more.setdefault(at, {})[r.method] = labels[0], r
 
     def replace(self, new: LoadedModel):
         "Serve another version of a model from now on; requests that have begun keep the one they have."
@@ -145,6 +150,18 @@ class Service:
             raise PastDeadline("the answer came after the deadline", fix="give it more time: X-Timeout-Ms")
         return Prediction(values, p, batch.n)
 
+    def run(self, f, request: "Request | None" = None):
+        "What f gives, called as models are: refused where too much runs, seen by the watchdog, not after its deadline."
+        if len(self.running) >= self.max_concurrent:
+            raise Busy(f"{len(self.running)} requests are being answered", fix="ask again later", retry_after=1)
+        deadline, me = self._deadline(request), threading.get_ident()
+        self.running[me] = time.monotonic()
+        try: return f()
+        finally:
+            del self.running[me]
+            if deadline is not None and time.monotonic() > deadline:
+                raise PastDeadline("the answer came after the deadline", fix="give it more time: X-Timeout-Ms")
+
     def _deadline(self, request):
         "When an answer must be there, by `time.monotonic()`, or None."
         given = request.headers.get("x-timeout-ms") if request is not None else None
@@ -192,7 +209,7 @@ def _native_json(signature, data, proba):
     if isinstance(data, dict): data = [data]
     return decode_rows(signature, data, prefix="inputs"), proba
 
-# %% ../nbs/25_protocols.ipynb #d8970f92
+# %% ../nbs/25_protocols.ipynb #c343573b
 _model_routes = (
     (re.compile(r"/models/(?P<name>[^/]+)/predict"), "native", native, "POST"),
     (re.compile(r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer"), "v2", v2_infer, "POST"),
@@ -260,9 +277,9 @@ _default_routes = {"/predict": ("native", native), "/invocations": ("mlflow", in
 def handle(service: Service, request: Request) -> "Response | None":
     "Answer a request, or None when the path is not one of ours (a page, perhaps). Never raises."
     path = request.path if request.path == "/" else request.path.rstrip("/")
-    found = _route(service, path)
+    found = _route(service, path, request.method)
     if found is None: return None
-    started, (protocol, method, name, version, action) = time.perf_counter(), found
+    started, (protocol, method, name, version, action, scope) = time.perf_counter(), found
     get, model, key = request.headers.get, None, None
     request_id = request_id_of(request.headers)
     try:
@@ -271,8 +288,11 @@ def handle(service: Service, request: Request) -> "Response | None":
         else:
             if request.method != method and not (request.method == "HEAD" and method == "GET"):
                 raise WrongMethod(f"{request.method} is not how {path} is asked", fix=f"use {method}", allow=method)
-            if service.keys is not None and path not in _open:
-                key = service.keys.allow(request.headers, _scopes.get(path, "predict"))
+            if service.keys is not None and path not in _open: key = service.keys.allow(request.headers, scope)
+            elif scope == "admin":
+                raise Forbidden(f"{path} needs an admin key, and this server has no keys",
+                                fix="mlship api-key add NAME --scope admin --file keys;"
+                                    "  mlship serve --api-key-file keys")
             if len(request.body) > service.max_body:
                 raise TooLarge(
                     f"the body has {len(request.body)} bytes, more than the {service.max_body} that are taken",
@@ -320,13 +340,20 @@ def handle(service: Service, request: Request) -> "Response | None":
     return Response(status, body, kind, headers)
 
 
-def _route(service, path):
-    "(protocol, method, model name or None, version, action) of a path, or None."
+def _route(service, path, asked="POST"):
+    "(protocol, method, model name or None, version, action, scope) of a path, or None."
     if path in _default_routes:
-        return (_default_routes[path][0], "POST", service.default.bundle.name, None, _default_routes[path][1])
+        protocol, action = _default_routes[path]
+        return protocol, "POST", service.default.bundle.name, None, action, "predict"
+    if path in service.more:
+        verbs = service.more[path]
+        name, r = verbs.get("GET" if asked == "HEAD" else asked) or next(iter(verbs.values()))
+        return "native", r.method, name, None, r.answer, r.scope
     if path in _plain_routes:
-        return (_plain_routes[path][0], "POST" if path == "/v2/repository/index" else "GET", None, None,
-                _plain_routes[path][1])
+        protocol, action = _plain_routes[path]
+        method = "POST" if path == "/v2/repository/index" else "GET"
+        return protocol, method, None, None, action, _scopes.get(path, "predict")
     for pattern, protocol, action, method in _model_routes:
-        if m := pattern.fullmatch(path): return (protocol, method, m["name"], m.groupdict().get("version"), action)
+        if m := pattern.fullmatch(path):
+            return protocol, method, m["name"], m.groupdict().get("version"), action, "predict"
     return None

@@ -5,20 +5,22 @@
 # %% auto #0
 __all__ = ['rows_json', 'ship', 'load']
 
-# %% ../nbs/23_shipping.ipynb #1247693d
+# %% ../nbs/23_shipping.ipynb #ec15b70e
 import json, os, warnings
 from dataclasses import replace
 import numpy as np
 from .bundle import Bundle, LoadedModel, made_with
+from .card import page_facts
 from .compile import Compiled, TOLERANCE as PLAN_TOLERANCE, compile_plan
 from .core import BadInput, CannotShip, MlshipError, UsageError, check_name
 from .freeze import freeze, origin
 from .inputs import decode_columns, decode_rows
 from .model import find_adapter
 from .outputs import answers, differs, output_field, plain, side_by_side, to_list
-from .profile import draw_rows, make_profile
+from .profile import draw_rows, make_profile, output_profile
 from .provenance import provenance, score
 from .recheck import recheck
+from .rendered import notebook_html
 from .requirements import requirements as pinned
 from .schema import Signature, infer, length, take
 from .store import Store
@@ -41,14 +43,15 @@ def rows_json(signature: Signature,  # inferred from X
 def _some_rows(n, most=100):
     return list(range(n)) if n <= most else np.unique(np.linspace(0, n - 1, most).astype(int)).tolist()
 
-# %% ../nbs/23_shipping.ipynb #081cefe6
+# %% ../nbs/23_shipping.ipynb #4c00cf75
 def ship(
     model,  # anything that predicts: estimator, pipeline, function, callable object
-    X,  # the training rows, or a few rows: array, DataFrame, Series, list, dict, or one value
+    X=None,  # the training rows, or a few rows: array, DataFrame, Series, list, dict, or one value
     y=None,  # the right answers for X; adds a score to the card
     *,
     name: str,  # a-z, 0-9, - and _; a second ship under the same name makes version 2
     before=None,  # raw input -> model input, frozen along: before=scaler.transform
+    encoder=None,  # of a search index: what makes vectors of queries (encode, transform, or callable); frozen along
     after=None,  # model output -> answer, frozen along
     expected=None,  # answers (or probabilities) the notebook got for X its own way; refuse when the bundle's differ
     tolerance: float = 1e-6,  # for `expected`: |a-b| <= tolerance * max(1, |b|)
@@ -57,6 +60,12 @@ def ship(
     metrics: "dict | None" = None,  # your own numbers for the card: {"auc": 0.98}
     notes: str = "",  # anything a reader should know
     title: str = "",  # a readable name for the card and the page
+    description: str = "",  # what it does, for a stranger: the page begins with it; empty lines part paragraphs
+    authors=(),  # who made it: a name, or several
+    paper: str = "",  # its address, or a DOI
+    citation: str = "",  # how to cite it, as text or BibTeX
+    notebook=False,  # show it on the page: True for the one that runs here (as it was saved last), or a path
+    units: "dict | None" = None,  # of inputs and of the answer: {"age": "years", "predict": "€"}
     requirements=(),  # more libraries to record, if the model needs some that its code does not show
     allow_secrets: "bool | None" = None,  # take along what looks like a secret (else MLSHIP_ALLOW_SECRETS)
     plan: bool = True,  # compile a fast form and use it where it is proven equal
@@ -66,10 +75,14 @@ def ship(
 ) -> Bundle:  # its display in a notebook is a card
     "Freeze a model into a signed bundle; raises `CannotShip`, and changes nothing, when it would not answer as here."
     check_name(name)
+    page = page_facts(title, description, authors, paper, citation, units)
+    made_in = notebook_html(notebook) if notebook else ""
     if examples not in ("real", "synthetic", False, True):
         raise UsageError(f"examples={examples!r}", fix="examples='real', 'synthetic' or False")
     if allow_secrets is None: allow_secrets = os.environ.get("MLSHIP_ALLOW_SECRETS", "") not in ("", "0", "false")
-    given, adapter = X, find_adapter(model)
+    adapter = find_adapter(model)
+    if encoder is not None: before = _encoding(encoder, before)
+    given = X = adapter.rows(model, before) if X is None else X
     signature, X = infer(adapter.prepare(model, X) if before is None else X, nullable)
     n, few = length(X), _some_rows(length(X))
     try:
@@ -99,7 +112,8 @@ def ship(
         raise CannotShip(f"the same rows get other answers when they are sent as JSON:\n{table}",
                          fix="a type that JSON does not have (a date without a time, say) decides; " + _TO_JSON)
     if made_up: examples = False
-    profile = {"rows": 0, "fields": {}} if made_up else make_profile(signature, whole)
+    profile = {"rows": 0, "fields": {}} if made_up else {
+        **make_profile(signature, whole), "outputs": {"predict": output_profile(outputs[0], predicted)}}
     kept = ([] if examples is False else sample[: _rows_that_fit(sample)] if examples in ("real", True)
             else draw_rows(profile, signature, min(n, 100)))
     kept_answers = _ask(runtime, signature, kept, description.proba)
@@ -115,6 +129,10 @@ def ship(
             compiled = compile_plan(
                 model, signature, whole.columns, whole.n, *_native_calls(adapter, model, before, description), before
             )
+        if plan and not compiled.plan:
+            faster = adapter.program(model, take(ready, few), description.options,
+                                     lambda data: draft.write("model/program", data))
+            if faster: compiled = Compiled(None, faster)
         if compiled.plan:
             for path, data in compiled.plan.files().items(): draft.write(f"plan/{path}", data)
         code, imports = ({**frozen.code, **(hooks.code if hooks else {})},
@@ -130,7 +148,8 @@ def ship(
             ),
         )
         draft.write("profile.json", json.dumps(profile, ensure_ascii=False))
-        manifest = {"name": name, "version": 0, "title": title, "notes": notes, "kind": description.kind,
+        if made_in: draft.write("notebook.html", made_in)
+        manifest = {"name": name, "version": 0, "title": title, "notes": notes, "page": page, "kind": description.kind,
                     "adapter": adapter.name, "options": description.options, "proba": description.proba,
                     "after": after is not None, "deterministic": same_again, "plan": compiled.report,
                     "signature": signature.to_dict(),
@@ -147,7 +166,7 @@ def ship(
             f.write(json.dumps({"name": bundle.name, "version": bundle.version, "folder": str(bundle.folder)}) + "\n")
     return bundle
 
-# %% ../nbs/23_shipping.ipynb #71399f3d
+# %% ../nbs/23_shipping.ipynb #499b4672
 class _Here:
     "The live model, called as the bundle will be."
     def __init__(self, adapter, model, before, after, description):
@@ -162,6 +181,15 @@ class _Here:
         return self.adapter.arrays(y if self.after is None else self.after(y))
 
     def predict_proba(self, X): return self.adapter.predict_proba(self.model, self._ready(X), self.options)
+
+
+def _encoding(encoder, before):
+    if before is not None: raise UsageError("encoder= and before= mean the same", fix="pass one of them")
+    for name in ("encode", "transform", "__call__"):
+        if hasattr(encoder, name) and not isinstance(encoder, type):
+            return encoder if name == "__call__" else getattr(encoder, name)
+    raise UsageError(f"encoder={type(encoder).__name__} makes no vectors",
+                     fix="pass an object with encode or transform, or a function")
 
 
 def _metrics(given):

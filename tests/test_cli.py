@@ -48,6 +48,19 @@ def tumour(home):
     return home
 
 
+def write_model_files(place):
+    "The files that the examples of `mlship ship` name"
+    import joblib
+    import onnx
+    X = pd.DataFrame({"mass": [1.0, 2.0, 3.0]})
+    joblib.dump(LinearRegression().fit(X, 2 * X["mass"]), place / "model.joblib")
+    X.assign(label=2 * X["mass"]).to_csv(place / "rows.csv", index=False)
+    info = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, 2]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["x"], ["y"])], "g", info[:1], info[1:])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9),
+              place / "model.onnx")
+
+
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_help_has_examples(words, home):
     done = mlship(*words, "--help")
@@ -68,6 +81,10 @@ def test_examples_run(tumour, tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
     words = shlex.split(TEXT_AFTER.sub("", line).partition(" > ")[0])[1:]
     Path("colleague.pub").write_text("mlship-ed25519 " + "A" * 43 + "= ann\n")
+    if words[0] == "ship":
+        if "weights.safetensors" in words:
+            pytest.skip("needs torch; tests/deep has it")
+        write_model_files(tmp_path)
     if "revoke" in words:
         words[-1] = trust("mlship-ed25519 " + "A" * 43 + "= ann").id[:6]
     if "AAAA…" in line:
@@ -103,7 +120,8 @@ def test_serve_examples_run(tumour, tmp_path, monkeypatch, line):
     from mlship.access import add_key
     monkeypatch.chdir(tmp_path)
     add_key("keys", "alice")
-    words = shlex.split(TEXT_AFTER.sub("", line))[1:]
+    write_model_files(tmp_path)
+    words = [w for w in shlex.split(TEXT_AFTER.sub("", line))[1:] if w != "--share"]  # test_page has it
     if "--port" in words:
         words[words.index("--port") + 1] = "0"
     else:

@@ -63,14 +63,19 @@ def test_every_entry_point_loads():
         assert callable(entry_point.load()), entry_point
 
 
-def test_all_is_every_extra_but_dev():
+LARGE = {"boosting", "torch", "fastai", "transformers", "tensorflow"}   # gigabytes, and an environment of their own
+
+
+def test_all_is_every_extra_but_dev_and_the_large_ones():
     requires = importlib.metadata.distribution(CFG["name"]).requires
     by_extra = {}
     for line in requires:
         if found := re.search(r"""extra == ["']([\w-]+)["']""", line):
             by_extra.setdefault(found[1], set()).add(re.split(r"\s*;", line)[0])
     assert {"all", "dev", "notebook", "sklearn"} <= set(by_extra)
-    assert by_extra["all"] == set().union(*(reqs for name, reqs in by_extra.items() if name not in ("all", "dev")))
+    assert LARGE < set(by_extra)
+    assert by_extra["all"] == set().union(*(reqs for name, reqs in by_extra.items()
+                                            if name not in LARGE | {"all", "dev"}))
 
 
 def test_the_name_is_said_once():
@@ -87,8 +92,11 @@ def test_the_name_is_said_once():
 
 
 def test_constraints_cover_what_tests_install():
-    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    pinned = {line.split("==")[0] for line in text.splitlines() if "==" in line and not line.startswith("#")}
+    places = [ROOT / "constraints.txt", *(ROOT / "tests" / "deep").glob("constraints*.txt")]
+    text = "".join(p.read_text(encoding="utf-8") for p in places)
+    text = re.sub(r"^(xgboost|tensorflow)-cpu==", r"\1==", text, flags=re.M)
+    pinned = {re.sub("[-_.]+", "-", line.split("==")[0]) for line in text.splitlines()
+              if "==" in line and not line.startswith("#")}
     wanted = {re.sub(r"[-_.]+", "-", re.split(r"[\s<>=!~;\[]", line)[0].lower()) for key in CFG
               if key == "requirements" or key.startswith("extra_") for line in CFG[key].splitlines() if line.strip()}
     assert wanted <= pinned, f"not in constraints.txt: {sorted(wanted - pinned)}. Run: make constraints"

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['FastaiAdapter']
 
-# %% ../../nbs/13_fastai.ipynb #ae629645
-import contextlib, sys, threading
+# %% ../../nbs/13_fastai.ipynb #a2882e44
+import contextlib, sys
 from ..core import CannotShip, need
 from ..freeze import freeze, thaw
 from ..model import Adapter, Description
-from ..tensors import chosen_device, put_in, share_cores, take_out
+from ..tensors import chosen_device, one_at_a_time, put_in, share_cores, take_out
 
 # %% ../../nbs/13_fastai.ipynb #476b642c
 def _is_table(learn) -> bool: return hasattr(learn.dls.train_ds, "procs")
@@ -35,10 +35,7 @@ def _as_image(learn, item, kind):
         if isinstance(item, kind): return item.convert(kind._open_args.get("mode", item.mode))
     raise CannotShip(f"a {type(item).__name__} becomes no image in this learner", fix="pass the images themselves")
 
-# %% ../../nbs/13_fastai.ipynb #2a951763
-_one_at_a_time = threading.RLock()
-
-
+# %% ../../nbs/13_fastai.ipynb #025c2859
 def _vocab(learn):
     vocab = getattr(learn.dls, "vocab", None)
     if vocab is None: return None
@@ -54,7 +51,7 @@ def _ask(learn, X) -> tuple:
         items = [kind(_as_image(learn, x, kind).convert(kind._open_args.get("mode", "RGB"))) for x in X]
     elif _is_table(learn): items = X.iloc[[0, 0]].copy() if len(X) == 1 else X.copy()   # get_preds trips over one row
     else: items = list(X)
-    with _one_at_a_time, learn.no_bar(), learn.no_logging(), contextlib.redirect_stdout(sys.stderr):
+    with one_at_a_time, learn.no_bar(), learn.no_logging(), contextlib.redirect_stdout(sys.stderr):
         loader = learn.dls.test_dl(items, num_workers=0)
         raw, _, decoded = learn.get_preds(dl=loader, with_decoded=True)
     return raw[:len(X)], decoded[:len(X)]

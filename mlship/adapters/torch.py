@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['TorchAdapter']
 
-# %% ../../nbs/12_torch.ipynb #65bff4db
-import io, sys
+# %% ../../nbs/12_torch.ipynb #fe9bbad3
+import contextlib, io, logging, sys, time, warnings
 from ..core import CannotShip, need
 from ..freeze import freeze, thaw
 from ..model import Adapter, Description
-from ..tensors import chosen_device, put_in, share_cores, take_out
+from ..outputs import answers, differs, to_list
+from ..schema import length, take
+from ..tensors import chosen_device, one_at_a_time, put_in, share_cores, take_out
 
 # %% ../../nbs/12_torch.ipynb #bb630a25
 def _device(module):
@@ -61,7 +63,7 @@ class _AtRest:
     def __exit__(self, *_):
         for m in self.training: m.training = True
 
-# %% ../../nbs/12_torch.ipynb #85a42c35
+# %% ../../nbs/12_torch.ipynb #2240204c
 class TorchAdapter(Adapter):
     "`torch.nn.Module`, and what TorchScript made of one."
     name = "torch"
@@ -104,11 +106,81 @@ class TorchAdapter(Adapter):
         for t in module.parameters(): t.requires_grad = False   # TorchScript has no requires_grad_
         return module.eval().to(device)
 
+    def program(self, model, X, options, write):
+        return _export(self, model, X, options, write)
+
+    def load_program(self, read):
+        torch = need("torch", "torch", "loading this model")
+        program = _program(read("program"))
+        share_cores(torch)
+        return program.to(chosen_device(torch))
+
     def predict(self, model, X, options):
         torch = sys.modules["torch"]
-        with torch.inference_mode(), _AtRest(model):
+        with one_at_a_time, torch.inference_mode(), _AtRest(model):
             if options["call"] == "batch" or not isinstance(X, dict): y = model(_as_tensor(X, model))
             else: y = model(**{k: _as_tensor(v, model) for k, v in X.items()})
         return y
 
     def arrays(self, y): return _arrays(y)
+
+# %% ../../nbs/12_torch.ipynb #a0b1e2ff
+def _program(data):
+    program = sys.modules["torch"].export.load(io.BytesIO(data)).module()
+    for m in program.modules(): m.training = False   # it has no modes, and no eval() either
+    return program
+
+
+@contextlib.contextmanager
+def _quiet():
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), \
+             contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally: logging.disable(before)
+
+
+def _export(adapter, model, X, options, write):
+    "The report on the exported program, which is written if it serves."
+    torch, n = sys.modules["torch"], length(X)
+    def none(why): return {"kind": "none", "why": why}
+    if isinstance(model, torch.jit.ScriptModule): return none("a TorchScript program is one already")
+    if n < 2: return none("torch.export: one row does not show which dimension is the batch")
+    by_name = isinstance(X, dict)
+    with one_at_a_time, _AtRest(model):
+        inputs = {k: _as_tensor(v, model) for k, v in X.items()} if by_name else (_as_tensor(X, model),)
+        rows = {0: torch.export.Dim.DYNAMIC}
+        try:
+            with _quiet():   # it tells at length what it could not see through
+                made = torch.export.export(model, () if by_name else inputs, inputs if by_name else None,
+                                           dynamic_shapes={k: rows for k in inputs} if by_name else (rows,))
+                out = io.BytesIO()
+                torch.export.save(made, out)
+                program = _program(out.getvalue())
+        except Exception as e:
+            return none(f"torch.export: {type(e).__name__}: {(str(e).splitlines() or [''])[0][:150]}")
+    def ask(m, rows): return to_list(answers(_arrays(adapter.predict(m, rows, options)), length(rows)))
+    one = take(X, slice(0, 1))
+    try:
+        if any(differs(ask(program, rows), ask(model, rows), adapter.tolerance) for rows in (X, one)):
+            return none("torch.export: its program gives other answers")
+    except Exception as e: return none(f"torch.export: its program does not answer: {type(e).__name__}")
+    def seconds(m):
+        times = []
+        for _ in range(15):
+            started = time.perf_counter()
+            adapter.predict(m, one, options)
+            times.append(time.perf_counter() - started)
+        return sorted(times)[7]
+    slower = seconds(program) / seconds(model)
+    if slower > 1.05:
+        return none(f"torch.export: equal on {n} rows, but {slower:.1f} times as slow as the module itself")
+    write(out.getvalue())
+    return {
+        "kind": "torch.export",
+        "why": f"equal on {n} rows, {1 / slower:.1f} times as fast as the module",
+        "rows": n,
+    }
