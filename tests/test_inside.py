@@ -150,6 +150,8 @@ def rent(rooms: int, area: float, town: Literal["Bonn", "Kiel"] = "Kiel") -> flo
     return 100. * rooms + 5 * area''')
         assert "What a flat costs." in card and "rent@1" in card
         url = re.sub(r"\?.*", "", shown(lab.run("%serve rent")[1]))
+        page = requests.get(url + "?embed=1", timeout=10)   # though nobody's values are known: in a frame of any origin
+        assert page.status_code == 200 and "frame-ancestors *" in page.headers["Content-Security-Policy"]
         body = {"rooms": 2, "area": 10, "town": "Bonn"}
         assert requests.post(url + "predict", json=body, timeout=10).json()["predictions"] == [250.0]
         assert requests.post(url + "predict", json={**body, "rooms": "x"}, timeout=10).status_code == 422
