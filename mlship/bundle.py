@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMAT', 'made_with', 'Draft', 'Bundle', 'open_bundle', 'LoadedModel']
 
-# %% ../nbs/08_bundle.ipynb #91fba705
+# %% ../nbs/08_bundle.ipynb #778bd010
 import json, platform, threading
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +20,7 @@ from mlship.core import (
     NotFound,
     Untrusted,
     UsageError,
+    need,
     setting,
     sha256,
     sync_folder,
@@ -67,7 +68,7 @@ class Draft:
         write_atomic(self.folder/"signature.json", json.dumps(sign(data), indent=1))
         for folder in {self.folder, *((self.folder/p).parent for p in self.files)}: sync_folder(folder)
 
-# %% ../nbs/08_bundle.ipynb #f506ab55
+# %% ../nbs/08_bundle.ipynb #5428f953
 _get_again = "do not use it; ship it again, or get it again from whoever made it"
 
 
@@ -226,6 +227,10 @@ class Bundle:
         return card(self.manifest, self.profile if "profile.json" in self.manifest["files"] else None, self.trust, most)
 
     def _repr_html_(self): return render("card/card.html", card=self.card())
+
+    def serve(self, **options):   # port, height, workers
+        "Serve it from this notebook: its page, here, until `%serve stop` or the kernel's end."
+        return need("mlship.live", "notebook", "a server in a notebook").serve_here(self, **options)
 
     def __repr__(self): return f"Bundle({self.ref}, {self.manifest['kind']}, {self.trust})"
 

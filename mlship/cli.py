@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #0d2158bc
+# %% ../nbs/90_cli.ipynb #a9c65561
 import contextlib, importlib, importlib.metadata, json, os, sys, tempfile
 from pathlib import Path
 import click
@@ -19,10 +19,12 @@ from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
 from .cli_search import search
 from .cli_ship import file_options, ship_, ship_file
+from .cli_run import run_, runs_
 from .cli_store import gc, list_, rm, show
 from .cli_travel import import_, install, pack_, pull, push, trust
 from .console import Group, complete_refs, example, open_console, open_progress, store_option, table
 from .core import MlshipError, UsageError
+from .parameters import check_parameters
 
 # %% ../nbs/90_cli.ipynb #c025c436
 def _version(ctx, param, value):
@@ -39,12 +41,7 @@ def _version(ctx, param, value):
 def main(debug):
     "Ship the model in your notebook: freeze it with ship(), serve it, score files with it."
 
-# %% ../nbs/90_cli.ipynb #a4688a52
-def _parameters(pairs):
-    from mlship.notebook import parse_value
-    return {name: parse_value(value) for name, value in pairs}
-
-
+# %% ../nbs/90_cli.ipynb #582d2c11
 def _run_with_progress(path, parameters, output=None, store=None):
     "Run a notebook with a line for each cell; returns what `run_notebook` returns."
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -191,7 +188,8 @@ def serve(
     refs = []
     for w in what:
         if w.endswith(".ipynb"):
-            refs.append(_shipped_ref(_run_with_progress(w, _parameters(params), store=store), w, name))
+            given = check_parameters(w, dict(params), text=True)
+            refs.append(_shipped_ref(_run_with_progress(w, given, store=store), w, name))
         elif is_model_file(w): refs.append(ship_file(w, name=name, store=store, **of_file).ref)
         else: refs.append(w)
     if any(v for v in of_file.values()) and not any(map(is_model_file, what)):
@@ -335,7 +333,8 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #b586acae
+# %% ../nbs/90_cli.ipynb #74cf3a91
 for command in (ship_, build, deploy, list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_,
-                install, push, pull, import_, key, trust, api_key, course, demo, feedback, search):
+                install, push, pull, import_, key, trust, api_key, course, demo, feedback, run_, runs_,
+                search):
     main.add_command(command)
