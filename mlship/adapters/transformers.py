@@ -14,8 +14,8 @@ from ..freeze import Frozen
 from ..model import Adapter, Description
 from ..tensors import chosen_device, share_cores
 
-# %% ../../nbs/14_transformers.ipynb #5498890c
-_data = (".json", ".txt", ".model", ".safetensors")
+# %% ../../nbs/14_transformers.ipynb #5ece91c2
+_data = (".json", ".txt", ".model", ".jinja", ".safetensors")   # templates of chats run in transformers' own sandbox
 _asks = {"auto_map", "custom_pipelines", "quantization_config", "attn_implementation", "_attn_implementation",
          "_attn_implementation_internal", "base_model_name_or_path"}
 
@@ -84,7 +84,7 @@ def from_hub(pipe,           # a pipeline, or (model, tokenizer), as the noteboo
         if why := _wrong(name, (folder/name).read_bytes): raise CannotShip(why, fix="ship the pipeline itself")
     return FromHub(pipe, repo, revision, {n: _sha(folder/n) for n in names})
 
-# %% ../../nbs/14_transformers.ipynb #d383310d
+# %% ../../nbs/14_transformers.ipynb #d0fead11
 _one_at_a_time = threading.RLock()
 _tasks = {"ForSequenceClassification": "text-classification", "ForTokenClassification": "token-classification",
           "ForMaskedLM": "fill-mask", "ForCausalLM": "text-generation", "LMHeadModel": "text-generation",
@@ -115,18 +115,46 @@ def _labels(pipe) -> "tuple | None":
     return labels if len(set(labels)) == len(labels) else None
 
 
+def _groups(pipe, rows) -> list:
+    "Positions of the rows that go through together: where padding shows in the answer, those with as many tokens."
+    if pipe.tokenizer is None or pipe.task not in ("feature-extraction", "text-generation"): return [range(len(rows))]
+    if not all(isinstance(r, str) for r in rows): return [[i] for i in range(len(rows))]
+    found = {}
+    for i, ids in enumerate(pipe.tokenizer(rows)["input_ids"]): found.setdefault(len(ids), []).append(i)
+    return list(found.values())
+
+
+def _fault(pipe, rows, e) -> str:
+    "What is wrong with the row that the pipeline broke at; '' if it is not the row."
+    if type(e).__name__ == "PipelineException": return str(e)
+    if pipe.tokenizer is None or not all(isinstance(r, str) for r in rows): return ""
+    sizes, most = [len(i) for i in pipe.tokenizer(rows)["input_ids"]], getattr(pipe.model.config,
+                                                                              "max_position_embeddings", 0)
+    if 0 in sizes: return f"row {sizes.index(0)} has no words"
+    i = max(range(len(sizes)), key=sizes.__getitem__)
+    return f"row {i} has {sizes[i]} tokens, and the model takes {most}" if 0 < most < sizes[i] else ""
+
+
 def _call(pipe, X, **kw) -> list:
     rows = X.to_dict("records") if hasattr(X, "columns") else X.tolist() if hasattr(X, "tolist") else list(X)
-    training = [m for m in pipe.model.modules() if m.training]
-    tok = pipe.tokenizer   # who writes on after padding on the right writes something else
-    right = pipe.task == "text-generation" and tok.padding_side != "left"
-    pads = tok is None or tok.pad_token_id is not None and not right
+    if any(getattr(pipe, p, None) is not None for p in _parts[1:]) and any(
+            isinstance(r.get("image") if isinstance(r, dict) else r, str) for r in rows):
+        raise CannotShip("this pipeline would open any file or address that a client names",
+                         fix="pass pictures, not their paths: PIL.Image.open(path), or pathlib.Path(path)")
+    training, found = [m for m in pipe.model.modules() if m.training], [None] * len(rows)
+    pads = pipe.tokenizer is None or pipe.tokenizer.pad_token_id is not None
     with _one_at_a_time:
         pipe.model.eval()
         try:
-            if pipe.task == "zero-shot-classification": return [pipe(**r) for r in rows]
-            if rows and isinstance(rows[0], dict): found = [pipe(**r, **kw) for r in rows]
-            else: found = pipe(rows, batch_size=max(1, len(rows)) if pads else 1, **kw)
+            for group in _groups(pipe, rows) if rows else ():
+                some = [rows[i] for i in group]
+                if isinstance(some[0], dict): given = [pipe(**r, **kw) for r in some]
+                else:   # a generator, because a list of one comes back without its list from some pipelines
+                    given = list(pipe((r for r in some), batch_size=min(len(some), 32) if pads else 1, **kw))
+                for i, y in zip(group, given): found[i] = y
+        except Exception as e:
+            if why := _fault(pipe, rows, e): raise ValueError(why) from e
+            raise
         finally:
             for m in training: m.training = True
     return found
