@@ -84,7 +84,7 @@ def from_hub(pipe,           # a pipeline, or (model, tokenizer), as the noteboo
         if why := _wrong(name, (folder/name).read_bytes): raise CannotShip(why, fix="ship the pipeline itself")
     return FromHub(pipe, repo, revision, {n: _sha(folder/n) for n in names})
 
-# %% ../../nbs/14_transformers.ipynb #d0fead11
+# %% ../../nbs/14_transformers.ipynb #4c50c4d4
 _one_at_a_time = threading.RLock()
 _tasks = {"ForSequenceClassification": "text-classification", "ForTokenClassification": "token-classification",
           "ForMaskedLM": "fill-mask", "ForCausalLM": "text-generation", "LMHeadModel": "text-generation",
@@ -117,7 +117,8 @@ def _labels(pipe) -> "tuple | None":
 
 def _groups(pipe, rows) -> list:
     "Positions of the rows that go through together: where padding shows in the answer, those with as many tokens."
-    if pipe.tokenizer is None or pipe.task not in ("feature-extraction", "text-generation"): return [range(len(rows))]
+    shows = pipe.task in ("feature-extraction", "text-generation")
+    if pipe.tokenizer is None or not shows and pipe.tokenizer.padding_side == "right": return [range(len(rows))]
     if not all(isinstance(r, str) for r in rows): return [[i] for i in range(len(rows))]
     found = {}
     for i, ids in enumerate(pipe.tokenizer(rows)["input_ids"]): found.setdefault(len(ids), []).append(i)
