@@ -69,13 +69,20 @@ def test_wrong_rows_are_refused_by_name(made):
         assert answer.status_code == 422 and answer.json["error"]["field"] == where, answer.json
 
 
+def test_rows_that_the_model_cannot_take_are_refused(made):
+    for name, row in (("film", "good " * 600), ("film", ""), ("mask", "a film without one")):
+        answer = ask(made[1], name, [row])
+        assert answer.status_code == 422 and answer.json["error"]["code"] == "model_refused", answer.json
+
+
 def test_a_file_that_could_run_is_refused(made):
     bundle, kind = Store().open("film"), adapter("transformers")
     read = lambda f: bundle.read(f"model/{f}")   # noqa: E731
     evil = lambda f: b'{"auto_map": {"AutoModel": "x.Net"}}' if f == "config.json" else read(f)   # noqa: E731
     with pytest.raises(Damaged, match="auto_map"):
         kind.load(evil, {}, ".")
-    named = lambda f: read(f).replace(b"model.safetensors", b"pytorch_model.bin") if f == "transformers.json" else b""   # noqa: E731, E501
+    named = lambda f: (read(f).replace(b"model.safetensors", b"pytorch_model.bin")   # noqa: E731
+                       if f == "transformers.json" else b"{}")
     with pytest.raises(Damaged, match="no safetensors"):
         kind.load(named, {}, ".")
 
