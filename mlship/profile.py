@@ -77,6 +77,7 @@ def output_profile(field: Field, answers) -> dict:
     if field.is_number and not field.shape:      # infinities are no JSON
         a = np.array([math.nan if is_missing(v) else v for v in answers], "float64")
         answers = a[np.isfinite(a)].astype(field.type)
+    elif field.is_number: answers = np.asarray(answers, field.type)   # lists of numbers, all of one shape
     p = field_profile(field, answers)
     if "quantiles" not in p: return p
     low, high = p["quantiles"][1], p["quantiles"][-2]           # without the outermost hundredths

@@ -80,7 +80,8 @@ class KerasAdapter(Adapter):
     tolerance = 1e-5     # single precision, in batches of different sizes
     runs_code = False    # unless needs_trust says otherwise
 
-    def needs_trust(self, files) -> bool: return "model/custom.pkl" in files or "model/saved/saved_model.pb" in files
+    def needs_trust(self, files) -> bool:   # saved/ by any name: TensorFlow also loads saved_model.pbtxt
+        return "model/custom.pkl" in files or any(f.startswith("model/saved/") for f in files)
 
     def matches(self, model) -> bool:
         if isinstance(model, Path): return (model/"saved_model.pb").is_file()
