@@ -11,7 +11,7 @@ from pathlib import Path
 from .core import BadInput, CannotShip, Damaged, MlshipError, NotFound, Untrusted, UsageError, need
 from .schema import infer
 
-# %% ../nbs/33_model_files.ipynb #07c95687
+# %% ../nbs/33_model_files.ipynb #6bbe437a
 ENDINGS = (
     ".joblib",
     ".pkl",
@@ -48,14 +48,20 @@ def open_model(path: "str | Path",   # of the file, or of a SavedModel folder
                ):                    # the model, as a notebook would have it
     "A model from a file; raises `Untrusted` where opening runs code, `CannotShip` or `Damaged` where it does not open."
     path = Path(path)
-    if (path/"saved_model.pb").is_file(): return path
+    if (path/"saved_model.pb").is_file():
+        _refuse_unless(trust, path, "a SavedModel, a program of TensorFlow's")
+        return path
     if not path.is_file(): raise NotFound(f"there is no file {path}", fix="check the path")
     with open(path, "rb") as f: start = f.read(16)
     ending = path.suffix.lower()
     try:
         if ending == ".onnx": return need("onnxruntime", "onnx", "an ONNX file").InferenceSession(path.read_bytes())
         if ending == ".keras":
-            return need("keras", "tensorflow", "a Keras file").models.load_model(path, safe_mode=True)
+            keras = need("keras", "tensorflow", "a Keras file")
+            try: return keras.models.load_model(path, safe_mode=not trust)
+            except ValueError as e:
+                if "safe_mode" not in str(e) and "unsafe" not in str(e).lower(): raise
+                _refuse_unless(False, path, "a Keras file with Python code in it (a Lambda layer)")
         if ending in (".ubj", ".json", ".bst") or ending == ".model" and not start.startswith(b"tree"):
             booster = need("xgboost", "boosting", "an XGBoost file").Booster()
             booster.load_model(path)

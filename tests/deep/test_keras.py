@@ -58,14 +58,17 @@ def test_a_keras_file_and_a_saved_model_from_the_command_line(made, tmp_path, mo
     (tmp_path / "torn.keras").write_bytes((tmp_path / "line.keras").read_bytes()[:-300])
     (tmp_path / "x.json").write_text("[[1.0, 2.0], [3.0, 4.0]]")
     monkeypatch.setenv("MLSHIP_HOME", str(tmp_path / "home"))
-    for words in (["line.keras"], ["folder", "--example", "x.json", "--name", "folder"]):
+    for words in (["line.keras"], ["folder", "--trust", "--example", "x.json", "--name", "folder"]):
         done = subprocess.run([MLSHIP, "ship", *words], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     want = model(keras.ops.array([[1.0, 2.0]])).numpy()
     for name in ("line", "folder"):
         assert near(load(name).predict_rows([[1.0, 2.0]]).tolist(), want.tolist())
-    done = subprocess.run([MLSHIP, "ship", "torn.keras"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode and "torn.keras" in done.stderr and "Traceback" not in done.stderr, done
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "lambda.keras")
+    for words, why in ((["torn.keras"], "torn.keras"), (["folder", "--example", "x.json"], "--trust"),
+                       (["lambda.keras"], "--trust")):
+        done = subprocess.run([MLSHIP, "ship", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode and why in done.stderr and "Traceback" not in done.stderr, done
 
 
 def test_a_changed_byte_is_refused(made):
