@@ -5,15 +5,16 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #a9c65561
+# %% ../nbs/90_cli.ipynb #54f8d2d0
 import contextlib, importlib, importlib.metadata, json, os, sys, tempfile
 from pathlib import Path
 import click
 from .cli_access import api_key
 from .cli_bench import bench_
-from .cli_course import course
+from .cli_course import course, new
 from .cli_demo import demo, feedback
 from .cli_export import export
+from .cli_grade import grade
 from .cli_image import build, deploy
 from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
@@ -333,8 +334,8 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #74cf3a91
+# %% ../nbs/90_cli.ipynb #f103b653
 for command in (ship_, build, deploy, list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_,
-                install, push, pull, import_, key, trust, api_key, course, demo, feedback, run_, runs_,
+                install, push, pull, import_, key, trust, api_key, course, new, grade, demo, feedback, run_, runs_,
                 search):
     main.add_command(command)
