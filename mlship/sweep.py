@@ -66,7 +66,7 @@ _child = "import sys; from mlship.sweep import run_one; a = sys.argv[1:];" \
 
 class _Stopped(Exception): pass
 
-# %% ../nbs/60_sweep.ipynb #353ce46f
+# %% ../nbs/60_sweep.ipynb #763b9c6f
 def sweep(notebook: "str | Path",          # its path
           grid: "list[dict]",              # parameters of each run
           *, jobs: int = 1,                # how many at once
@@ -84,7 +84,7 @@ def sweep(notebook: "str | Path",          # its path
     kept.plan(grid)
     todo, ended, stop = kept.left(grid) if resume else grid, [], threading.Event()
     store_path(store).mkdir(parents=True, exist_ok=True)
-    def one(parameters):
+    def one(place, parameters):
         if stop.is_set(): return None
         run = kept.new(parameters)
         on_run(run)
@@ -104,10 +104,10 @@ def sweep(notebook: "str | Path",          # its path
             run = run.save(state="failed", error="the process that ran it was ended: out of memory? "
                                                  + (said[-1] if said else f"exit code {code}"))
         on_run(run)
-        ended.append(run)
+        ended.append((place, run))
         return run
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = {pool.submit(one, p) for p in todo}
+        waiting = {pool.submit(one, i, p) for i, p in enumerate(todo)}
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=.5, return_when=FIRST_COMPLETED)
@@ -115,4 +115,4 @@ def sweep(notebook: "str | Path",          # its path
         except BaseException:
             stop.set()
             raise
-    return Runs(sorted(ended, key=lambda r: r.number), Path(notebook).name)
+    return Runs([run for _, run in sorted(ended, key=lambda e: e[0])], Path(notebook).name)   # in the grid's order
