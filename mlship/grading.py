@@ -76,7 +76,7 @@ def unmarked(lesson: Lesson, state: str, message: str) -> "list[dict]":
                  cases=[dict(name=e.name, points=1.0, ok=False, message=message, hidden=False)])
             for e in lesson.exercises.values()]
 
-# %% ../nbs/59_grading.ipynb #7493d183
+# %% ../nbs/59_grading.ipynb #c4c9bebe
 def _key(lesson, answers, seed, isolation):
     about = [lesson.name, [[c.role, c.exercise, c.source] for c in lesson.cells if c.role != "read"], lesson.parameters,
              [[e.name, e.points, e.kind, e.answer, e.choices] for e in lesson.exercises.values()],
@@ -187,9 +187,14 @@ class Grading:
                     empty = unmarked(lesson, "not run", "not handed in")
                     lessons[n] = _of_lesson(self.course, lesson, empty, None, r, comments) | {"note": "not handed in"}
             number = next((s.number for s, *_ in found if s.student == who and s.number), who if who.isdigit() else "")
-            students[who] = dict(name=name, group=r.group, number=number, score=round(sum(x["score"] for x in lessons.values()), 6),
-                                 of=sum(sum(p.values()) for p in points.values()),
-                                 lessons={n: lessons[n] for n in self.course.lessons})
+            students[who] = dict(
+                name=name,
+                group=r.group,
+                number=number,
+                score=round(sum(x["score"] for x in lessons.values()), 6),
+                of=sum(sum(p.values()) for p in points.values()),
+                lessons={n: lessons[n] for n in self.course.lessons},
+            )
         return dict(course=self.course.name, title=self.course.title, isolation=self.isolation, time=utc_now(),
                     exercises=points, students=students)
 
