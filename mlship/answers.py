@@ -12,7 +12,7 @@ from .checking import Desk, Lost
 from .core import UsageError, templates
 from .proc import Talk, run
 
-# %% ../nbs/54_answers.ipynb #20a8e00f
+# %% ../nbs/54_answers.ipynb #3148b7f9
 _RO, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 
 
@@ -51,6 +51,9 @@ def _new_root(root, data):
     "A file system of our own: what is readable, the data a lesson names, an empty /scratch."
     _libc("mount", "none", "/", None, ctypes.c_ulong(_REC | _PRIVATE), None)
     _libc("mount", "tmpfs", root, "tmpfs", ctypes.c_ulong(_NOSUID | _NODEV), "size=16m,mode=755")
+    for d in ("scratch", "tmp", "proc"): os.makedirs(f"{root}/{d}", exist_ok=True)
+    for d in ("scratch", "tmp"):   # first: an environment may lie below /tmp
+        _libc("mount", "tmpfs", f"{root}/{d}", "tmpfs", ctypes.c_ulong(_NOSUID | _NODEV), "size=256m,mode=1777")
     for p in [*_readable(), *data]:
         target = root + p
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -62,9 +65,6 @@ def _new_root(root, data):
         _libc("mount", p, target, None, ctypes.c_ulong(_BIND | _REC), None)
         if not p.startswith("/dev"):
             _libc("mount", "none", target, None, ctypes.c_ulong(_BIND | _REMOUNT | _RO | _NOSUID | _NODEV), None)
-    for d in ("scratch", "tmp", "proc"): os.makedirs(f"{root}/{d}", exist_ok=True)
-    for d in ("scratch", "tmp"):
-        _libc("mount", "tmpfs", f"{root}/{d}", "tmpfs", ctypes.c_ulong(_NOSUID | _NODEV), "size=256m,mode=1777")
     _libc("mount", "proc", f"{root}/proc", "proc", ctypes.c_ulong(_NOSUID | _NODEV), None)
     _libc("mount", "none", root, None, ctypes.c_ulong(_BIND | _REMOUNT | _RO | _NOSUID | _NODEV), None)
     os.chroot(root)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BadCourse', 'Exercise', 'Cell', 'Lesson', 'Course', 'as_cell', 'given', 'visible', 'solved', 'cells_of', 'read_cells',
-           'load_course', 'answer_key', 'for_students', 'handed_out', 'build_course']
+           'load_course', 'answer_key', 'cell_id', 'for_students', 'handed_out', 'build_course']
 
 # %% ../nbs/52_course.ipynb #5cfb7789
 import builtins, hashlib, json, keyword, re, sys
@@ -207,7 +207,7 @@ def load_course(path: "str | Path") -> Course:
     return Course(name, d.get("title", name), path, {x.name: x for x in found}, bool(d.get("variants", False)),
                   _late(path/"course.toml", d.get("late", {})), "git" if d.get("submit") == "git" else "file")
 
-# %% ../nbs/52_course.ipynb #4f526784
+# %% ../nbs/52_course.ipynb #6ec02132
 def answer_key(exercise: Exercise, value) -> str:
     "A questionnaire's answer as students' files hold it: numbers to six digits, short texts without case and spaces."
     if exercise.kind == "number" and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -217,16 +217,21 @@ def answer_key(exercise: Exercise, value) -> str:
     return hashlib.sha256(json.dumps([exercise.name, value]).encode()).hexdigest()[:24]
 
 
+def cell_id(lesson: str, number: int) -> str:   # a lesson's name; which of its cells
+    "The id that a cell is handed out with, the same in every variant."
+    return f"{lesson}-{number}"[-60:]
+
+
 def _handed_out(lesson, raw, seed):
     cells = []
-    for cell, c in zip(raw, lesson.cells):
+    for n, (cell, c) in enumerate(zip(raw, lesson.cells)):
         source = visible(given(cell["source"]))
         if c.role == "check": source = f'from mlship import check\ncheck("{c.exercise}")'
         meta = {"tags": cell.get("metadata", {}).get("tags", [])} if cell.get("metadata", {}).get("tags") else {}
         if c.role in ("answer", "check"):
             meta["mlship"] = {{"answer": "exercise", "check": "check"}[c.role]: c.exercise}
         new = {
-            "id": f"{lesson.name}-{len(cells)}"[-60:],
+            "id": cell_id(lesson.name, n),
             "cell_type": cell["cell_type"],
             "metadata": meta,
             "source": source,

@@ -6,7 +6,7 @@
 __all__ = ['serve_marks', 'Marker', 'unmarked', 'in_shard', 'Grading', 'changes', 'only', 'read_book', 'write_book',
            'merge_books']
 
-# %% ../nbs/59_grading.ipynb #4353e38c
+# %% ../nbs/59_grading.ipynb #73ab2e30
 import hashlib, json, math, queue, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -17,7 +17,7 @@ from .core import MlshipError, NotFound, utc_now, write_atomic
 from .course import Course, Lesson, load_course
 from .marking import mark_lesson
 from .proc import Talk
-from .submissions import Student, late_days
+from .submissions import Student, late_days, on_roster
 from .variants import student_seed
 
 # %% ../nbs/59_grading.ipynb #2da1c13c
@@ -76,7 +76,7 @@ def unmarked(lesson: Lesson, state: str, message: str) -> "list[dict]":
                  cases=[dict(name=e.name, points=1.0, ok=False, message=message, hidden=False)])
             for e in lesson.exercises.values()]
 
-# %% ../nbs/59_grading.ipynb #de642473
+# %% ../nbs/59_grading.ipynb #c4c9bebe
 def _key(lesson, answers, seed, isolation):
     about = [lesson.name, [[c.role, c.exercise, c.source] for c in lesson.cells if c.role != "read"], lesson.parameters,
              [[e.name, e.points, e.kind, e.answer, e.choices] for e in lesson.exercises.values()],
@@ -132,6 +132,7 @@ class Grading:
             on_done=lambda done, of, what: None,  # after each lesson
             ) -> dict:                       # the gradebook
         "Mark what is not marked, and put the gradebook together; nothing is written but the marks."
+        submissions = [on_roster(s, self.roster) for s in submissions]
         submissions = [s for s in submissions if in_shard(min(_who(s.student, self.roster)), shard)]
         todo = [(s, lesson) for s in submissions for n, lesson in self.course.lessons.items()
                 if n in s.answers or n in s.broken]
@@ -185,9 +186,15 @@ class Grading:
                 if n not in lessons:
                     empty = unmarked(lesson, "not run", "not handed in")
                     lessons[n] = _of_lesson(self.course, lesson, empty, None, r, comments) | {"note": "not handed in"}
-            students[who] = dict(name=name, group=r.group, score=round(sum(x["score"] for x in lessons.values()), 6),
-                                 of=sum(sum(p.values()) for p in points.values()),
-                                 lessons={n: lessons[n] for n in self.course.lessons})
+            number = next((s.number for s, *_ in found if s.student == who and s.number), who if who.isdigit() else "")
+            students[who] = dict(
+                name=name,
+                group=r.group,
+                number=number,
+                score=round(sum(x["score"] for x in lessons.values()), 6),
+                of=sum(sum(p.values()) for p in points.values()),
+                lessons={n: lessons[n] for n in self.course.lessons},
+            )
         return dict(course=self.course.name, title=self.course.title, isolation=self.isolation, time=utc_now(),
                     exercises=points, students=students)
 

@@ -12,7 +12,7 @@ from collections import Counter
 from xml.sax.saxutils import escape, quoteattr
 from .card import render
 
-# %% ../nbs/58_reports.ipynb #89e9e4ac
+# %% ../nbs/58_reports.ipynb #f9befcfb
 def table_rows(book: dict) -> "list[list]":   # a gradebook
     "A line for each student: the points of every exercise, of every lesson, and all in all."
     columns = [(n, e) for n, found in book["exercises"].items() for e in [*found, ""]]
@@ -38,10 +38,12 @@ def as_csv(rows: "list[list]") -> str:
 
 
 def for_canvas(book: dict) -> str:   # a gradebook
-    "What Canvas imports: its own user ids, and a column for the course."
+    "What Canvas imports: its own user ids where it handed them out, else logins, and a column for the course."
     rows = [["Student", "ID", "SIS User ID", "SIS Login ID", "Section", book["title"]],
             ["    Points Possible", "", "", "", "", max([s["of"] for s in book["students"].values()], default=0)]]
-    for who, s in book["students"].items(): rows.append([s["name"] or who, who, "", "", s["group"], s["score"]])
+    for who, s in book["students"].items():
+        number = s.get("number", "")
+        rows.append([s["name"] or who, number, "", "" if who == number else who, s["group"], s["score"]])
     return as_csv(rows)
 
 
@@ -49,7 +51,7 @@ def for_moodle(book: dict) -> str:   # a gradebook
     "Moodle's grading worksheet."
     rows = [["Identifier", "Full name", "Grade", "Feedback comments"]]
     for who, s in book["students"].items():
-        rows.append([f"Participant {who}", s["name"], s["score"], f"{s['score']:g} of {s['of']:g}"])
+        rows.append([f"Participant {s.get('number') or who}", s["name"], s["score"], f"{s['score']:g} of {s['of']:g}"])
     return as_csv(rows)
 
 

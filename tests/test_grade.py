@@ -51,6 +51,49 @@ CHEATS = {
 }
 
 
+def answer(c): return c["metadata"].get("mlship", {}).get("exercise")
+
+
+def only_answers(nb):
+    "Nothing else is left, neither ids nor metadata"
+    cells = [c for c in nb["cells"] if answer(c)]
+    return nb | {"cells": [dict(cell_type="code", source=f"#| exercise: {answer(c)}\n{c['source']}") for c in cells]}
+
+
+def renamed(nb):
+    "Marks and metadata are gone, as from another editor; only the ids are as they were"
+    return nb | {"cells": [c | {"metadata": {}, "source": c["source"].replace("#| exercise: mean", "# my mean")}
+                           for c in nb["cells"]]}
+
+
+def helpers(nb):
+    "The answer needs a cell of the student's own; other such cells fail, never end, or are no Python"
+    own = ["%matplotlib inline\nimport math", "def add(v): return math.fsum(v)", "while True: pass", "1/0", "def no(:"]
+    cells = [c | {"source": c["source"].replace("sum(v)", "add(v)")} for c in nb["cells"]]
+    return nb | {"cells": [dict(cell_type="code", metadata={}, source=s, outputs=[]) for s in own] + cells}
+
+
+def copied(nb):
+    "The first try is still there, above"
+    first = [c | {"source": "#| exercise: mean\ndef mean(v): return 0"} for c in nb["cells"] if answer(c) == "mean"]
+    return nb | {"cells": first + nb["cells"]}
+
+
+def rewritten(nb):
+    "The answer cell was deleted, and written anew"
+    cells = [c | {"metadata": {}, "id": "new", "source": c["source"].replace("#| exercise: mean", "")}
+             if answer(c) == "mean" else c for c in nb["cells"]]
+    return nb | {"cells": cells}
+
+
+def noisy(nb):
+    said = [dict(output_type="stream", name="stderr", text=["Warning!\n" * 1000])]
+    return nb | {"cells": [c | {"outputs": said} if c["cell_type"] == "code" else c for c in nb["cells"]]}
+
+
+ODD = {f.__name__: f for f in (only_answers, renamed, helpers, copied, rewritten, noisy)}
+
+
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     "One run over everything, and its folder"
@@ -68,9 +111,12 @@ def graded(tmp_path_factory):
     odd["cells"].insert(0, dict(cell_type="code", source="1/0", metadata={}, outputs=[], execution_count=None))
     put(place / "in" / "odd", odd)
     put(place / "in" / "broken", "{")
+    for who, made in ODD.items(): put(place / "in" / who, made(book(**RIGHT)))
+    (place / "in" / "linked").mkdir()   # to the solutions: not the student's, so not read
+    (place / "in" / "linked" / "01_numbers.ipynb").symlink_to(SMALL.resolve() / "lessons" / "01_numbers.ipynb")
     with zipfile.ZipFile(place / "in" / "canvas.zip", "w") as z:
-        z.writestr("lovelaceada_LATE_4711_99_01_numbers-1.ipynb", json.dumps(book(**RIGHT)))
-    (place / "roster.csv").write_text("id,name\nada,Ada Lovelace\nnobody,N. N.\n")
+        z.writestr("hoppergrace_LATE_4711_99_01_numbers-1.ipynb", json.dumps(book(**RIGHT)))
+    (place / "roster.csv").write_text("id,name\nada,Ada Lovelace\ngrace,Grace Hopper\nnobody,N. N.\n")
     started = time.time()
     code, said = mlship("grade", place / "in", "--course", SMALL, "-o", place / "out", "--jobs", 2, "--isolation", WALL,
                         "--roster", place / "roster.csv", env={**os.environ,
@@ -94,9 +140,13 @@ def test_a_cheat_earns_nothing_and_costs_nobody_else(graded, who):
     assert graded[1]["students"][who]["lessons"]["01_numbers"]["score"] == 2, "the others of this student count"
 
 
-@pytest.mark.parametrize("who", ["ada", "crlf", "old", "odd", "4711"])
+@pytest.mark.parametrize("who", ["ada", "crlf", "old", "odd", "grace", *ODD])
 def test_honest_but_odd_keeps_its_marks(graded, who):
     assert graded[1]["students"][who]["lessons"]["01_numbers"]["score"] == 6, mark(graded, who)
+
+
+def test_a_link_to_the_solutions_is_not_read(graded):
+    assert "linked" not in graded[1]["students"]
 
 
 def test_what_went_wrong_is_told_apart(graded):
@@ -111,6 +161,7 @@ def test_reports(graded):
     out = place / "out"
     rows = {r["student"]: r for r in csv.DictReader((out / "gradebook.csv").open())}
     assert rows["ada"]["01_numbers.mean"] == "4.0" and rows["ada"]["name"] == "Ada Lovelace"
+    assert ["Grace Hopper", "4711", "", "grace"] in [r[:4] for r in csv.reader((out / "canvas.csv").open())]
     assert len(tree.parse(out / "junit.xml").getroot()) == len(found["students"])
     assert "| ada |" in (place / "step.md").read_text() and f"isolation: {'full' if WALL == 'strict' else WALL}" in said
     page = (out / "students" / "prints" / "feedback.html").read_text()
@@ -119,7 +170,7 @@ def test_reports(graded):
     ours = json.loads((out / "students" / "ada" / "result.json").read_text())
     assert ours["schema"] == "classroom50/result/v1" and isinstance(ours["score"], int)
     items = {r["exercise"]: r for r in csv.DictReader((out / "items.csv").open())}
-    assert int(items["total"]["passed"]) == 12
+    assert int(items["total"]["passed"]) == 12 + len(ODD)
 
 
 def test_again_is_quick_and_a_corrected_check_shows_every_changed_mark(graded, tmp_path):
