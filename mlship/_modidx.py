@@ -1376,6 +1376,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlship.server._follow': ('server.html#_follow', 'mlship/server.py'),
                                'mlship.server._free': ('server.html#_free', 'mlship/server.py'),
                                'mlship.server._granian': ('server.html#_granian', 'mlship/server.py'),
+                               'mlship.server._listens': ('server.html#_listens', 'mlship/server.py'),
                                'mlship.server._load_worker': ('server.html#_load_worker', 'mlship/server.py'),
                                'mlship.server._marks': ('server.html#_marks', 'mlship/server.py'),
                                'mlship.server._next_free': ('server.html#_next_free', 'mlship/server.py'),

@@ -219,7 +219,7 @@ def _follow(service, settings, seconds=.5):
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/29_server.ipynb #12cb5df3
+# %% ../nbs/29_server.ipynb #3c8cf5ea
 def serve(
     refs: "list[str]",  # refs or paths
     *,
@@ -314,17 +314,26 @@ def _granian(settings, max_memory=None):
     return granian
 
 
+def _listens(settings):
+    "A worker opens its socket after it has loaded."
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    with contextlib.suppress(OSError), socket.create_connection((host, settings.port), timeout=1): return True
+    return False
+
+
 def _watch(granian, settings, failure, on_ready):
     "Runs beside Granian: tells when all workers are ready or one has failed, then ends those that hang."
+    started = time.monotonic()
     while not granian.interrupt_signal:
         time.sleep(.02)
         if failed := _marks(settings.run_folder, "failed"):
             failure.append(failed[0].read_text(encoding="utf-8"))
             return granian.signal_handler_interrupt()
-        if _all_ready(settings) is None: break
+        if _all_ready(settings) is None and _listens(settings): break
     else: return
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     on_ready(f"http://{host}:{settings.port}")
+    granian.respawn_interval = 2 * (time.monotonic() - started)   # one that grew too big serves until the next has loaded
     hearts = Hearts()
     while not granian.interrupt_signal:
         time.sleep(1)

@@ -11,6 +11,20 @@ import requests
 MLSHIP = str(Path(sys.executable).parent / "mlship")
 
 
+def lives(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:   # it went while we looked
+        return False
+
+
+def listens(pid):
+    try:
+        return any(c.status == psutil.CONN_LISTEN for c in psutil.Process(pid).net_connections("tcp"))
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Served:
     "A served model in processes of its own"
     def __init__(self, *options):
@@ -21,7 +35,7 @@ class Served:
         self.pids = self.workers()
 
     def workers(self):
-        return {p.pid for p in psutil.Process(self.process.pid).children() if p.status() != psutil.STATUS_ZOMBIE}
+        return {p.pid for p in psutil.Process(self.process.pid).children() if lives(p)}
 
     def ask(self, *inputs, **headers):
         try:
@@ -31,9 +45,9 @@ class Served:
         return r.json()["predictions"] if r.status_code == 200 else r.status_code
 
     def replaced(self, pid, seconds=20):
-        "Wait until a worker is gone and there are as many as before"
+        "Wait until a worker is gone and as many as before listen"
         until = time.monotonic() + seconds
-        while pid in self.workers() or len(self.workers()) < len(self.pids):
+        while pid in self.workers() or sum(map(listens, self.workers())) < len(self.pids):
             assert time.monotonic() < until, "the worker was not replaced"
             time.sleep(.05)
 

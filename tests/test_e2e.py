@@ -136,20 +136,6 @@ def test_pages_ask_no_other_host(server):
         assert "Content-Security-Policy" in r.headers
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the command is for a POSIX shell")
-def test_the_curl_command_on_the_page_works(server):
-    import html as entities
-    url, _ = server
-    with urllib.request.urlopen(url + "/") as r:
-        page = r.read().decode()
-    command = entities.unescape(re.sub(r"<[^>]+>", "", re.search(r'<pre id="curl">(.*?)</pre>', page, re.S)[1]))
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30)
-    assert json.loads(done.stdout)["predictions"] == [3.0], (command, done)
-    python = entities.unescape(re.sub(r"<[^>]+>", "", re.search(r'<pre id="python">(.*?)</pre>', page, re.S)[1]))
-    done = subprocess.run([sys.executable, "-c", python], capture_output=True, text=True, timeout=30)
-    assert "'predictions': [3.0]" in done.stdout, (python, done)
-
-
 @pytest.mark.parametrize("how", ["length", "chunked"])
 def test_bodies_with_and_without_a_length(server, how):
     import http.client

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from served import lives
 
 from mlship.runs import RunStore, runs
 
@@ -56,7 +57,7 @@ def test_a_grid_is_run_kept_and_compared(book):
 
 
 def alive(pids):
-    return [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE]
+    return [p.pid for p in psutil.process_iter() if p.pid in pids and lives(p)]
 
 
 @pytest.mark.linux

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from served import lives
 
 from mlship.shipping import ship
 
@@ -28,7 +29,7 @@ def started():
 
 
 def group(pid):
-    return [p for p in psutil.process_iter() if _group_of(p) == pid and p.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in psutil.process_iter() if _group_of(p) == pid and lives(p)]
 
 
 def _group_of(process):

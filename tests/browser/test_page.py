@@ -247,7 +247,7 @@ def test_a_csv_that_does_not_fit_says_why(visit, tmp_path):
     expect(page.locator("#rows-state")).to_contain_text("no rows")
 
 
-def test_the_curl_command_runs(visit):
+def test_the_code_on_the_page_runs(visit):
     page = visit()
     asked(page, lambda: page.get_by_role("spinbutton", name="area").fill("77"))
     shown = answer(page).text_content()
@@ -260,6 +260,11 @@ def test_the_curl_command_runs(visit):
     said = subprocess.run(["python3", "-c", page.locator("#code").text_content()], capture_output=True, text=True,
                           check=True).stdout
     assert f"{json.loads(said)[0]:,.0f} €" == shown
+    page.get_by_text("JavaScript", exact=True).click()
+    if shutil.which("node"):
+        said = subprocess.run(["node", "--input-type=module", "-e", page.locator("#code").text_content()],
+                              capture_output=True, text=True, check=True).stdout
+        assert f"{json.loads(said)[0]:,.0f} €" == shown
     page.get_by_role("button", name="Send it").click()
     expect(page.locator("#send-note")).to_contain_text("200, after")
     expect(page.locator("#reply")).to_contain_text('"version": 1')
