@@ -22,14 +22,14 @@ NBVAL := pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -p no:c
 DEEP_TUTORIALS := $(shell grep -lE '^ *"(import torch|from fastai)' nbs/tutorials/*.ipynb)
 
 # what is installed: in variables, because a comma would end an argument of $(call)
-ALL  := .[all,dev]
-SOME := .[notebook,sklearn]
+ALL  := -c constraints.txt -e '.[all,dev]'
+SOME := -c constraints.txt -e '.[notebook,sklearn]'
 
-# uv is quicker where it is there; where it cannot reach what pip can, pip does it
+# uv is quicker where it can be had; where it cannot reach what pip can, pip does it. $(1): environment, $(2): what
 define install
-	@echo "== installing $(1) into $(VENV)"
-	@if command -v uv >/dev/null 2>&1 && uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '$(1)'; then :; \
-	else $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '$(1)'; fi
+	@uv=$$(command -v uv) || { $(1)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt uv \
+	2>/dev/null && uv=$(1)/bin/uv; }; if [ -n "$$uv" ] && "$$uv" pip install --quiet --python $(1)/bin/python $(2); then :; \
+	else $(1)/bin/python -m pip install -qq --disable-pip-version-check $(2); fi
 endef
 
 .PHONY: help demo test check lint nbtest pytest tutorials clients deep tensorflow browser container export docs bench constraints clean
@@ -45,11 +45,13 @@ $(BIN)/python:
 	echo "No virtual environment could be made. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 
 $(FOR_TEST): | $(BIN)/python
-	$(call install,$(ALL))
+	@echo "== installing $(ALL) into $(VENV)"
+	$(call install,$(VENV),$(ALL))
 	@rm -f $(VENV)/.for-*; touch $@ $(FOR_DEMO)
 
 $(FOR_DEMO): | $(BIN)/python
-	$(call install,$(SOME))
+	@echo "== installing $(SOME) into $(VENV)"
+	$(call install,$(VENV),$(SOME))
 	@rm -f $(VENV)/.for-*; touch $@
 
 # In a terminal the server gets a process group of its own (set -m), so that Ctrl-C reaches it and not make, which
@@ -70,24 +72,25 @@ nbtest: $(FOR_TEST)  ## the asserts in the notebooks that make the package (nbde
 	@echo "== nbtest"; $(OWN_HOME) $(BIN)/nbdev-test nbs --n-workers 2
 
 pytest: $(FOR_TEST)  ## what crosses modules
-	@echo "== pytest"; $(OWN_HOME) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@echo "== pytest"; $(OWN_HOME) if [ -n '$(PYTEST_ARGS)' ]; then $(BIN)/python -m pytest $(PYTEST_ARGS); else \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone" && $(BIN)/python -m pytest -q -m alone; fi
 
 tutorials: $(FOR_TEST)  ## the tutorials, as notebooks, in a real kernel (nbval)
 	@echo "== tutorials"; for n in $(DEEP_TUTORIALS); do echo "SKIPPED here, make deep runs it: $$n"; done
 	@$(OWN_HOME) $(BIN)/python -m $(NBVAL) $(filter-out $(DEEP_TUTORIALS),$(wildcard nbs/tutorials/*.ipynb))
 
-clients: $(FOR_TEST)  ## other people's clients and checkers, in environments of their own (minutes, the first time)
+clients: $(FOR_TEST)  ## other people's clients and checkers, in environments of their own
 	@echo "== clients"; $(OWN_HOME) $(BIN)/python -m pytest tests/clients tests/deployments
 
 # Deep learning has an environment of its own: torch for the CPU first, because the index's newest build brings CUDA.
 DEEP     := .venv-deep
+ALL_DEEP := -c constraints.txt -c tests/deep/constraints.txt -e '.[all,dev,torch,fastai,transformers]' xgboost-cpu lightgbm
 DEEP_KEY := $(shell cat settings.ini setup.py constraints.txt tests/deep/constraints.txt tests/deep/sitecustomize.py | cksum | cut -d' ' -f1)
 $(DEEP)/.for-$(DEEP_KEY):
 	@$(PYTHON) -m venv $(DEEP)
-	@echo "== installing torch and what stands on it into $(DEEP) (minutes)"
+	@echo "== installing torch and what stands on it into $(DEEP)"
 	@$(DEEP)/bin/python -m pip install -qq --disable-pip-version-check "$$(grep ^torch== tests/deep/constraints.txt)"
-	@$(DEEP)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -c tests/deep/constraints.txt \
-		-e '.[all,dev,torch,fastai,transformers]' xgboost-cpu lightgbm
+	$(call install,$(DEEP),$(ALL_DEEP))
 	@cp tests/deep/sitecustomize.py $$($(DEEP)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	@rm -f $(DEEP)/.for-*; touch $@
 
@@ -96,12 +99,12 @@ deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGB
 	$(DEEP)/bin/nbdev-test "$$n" --flags "torch fastai transformers boosting" || exit 1; done && \
 	$(DEEP)/bin/python -m pytest tests/deep $(PYTEST_ARGS) && $(DEEP)/bin/python -m $(NBVAL) $(DEEP_TUTORIALS)
 
-TENSORFLOW := .venv-tensorflow
+TENSORFLOW     := .venv-tensorflow
+ALL_TENSORFLOW := -c constraints.txt -c tests/deep/constraints-tensorflow.txt tensorflow-cpu keras -e '.[dev,sklearn]'
 $(TENSORFLOW)/.for-$(DEEP_KEY):
 	@$(PYTHON) -m venv $(TENSORFLOW)
-	@echo "== installing TensorFlow into $(TENSORFLOW) (minutes)"
-	@$(TENSORFLOW)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt \
-		-c tests/deep/constraints-tensorflow.txt tensorflow-cpu keras -e '.[dev,sklearn]'
+	@echo "== installing TensorFlow into $(TENSORFLOW)"
+	$(call install,$(TENSORFLOW),$(ALL_TENSORFLOW))
 	@rm -f $(TENSORFLOW)/.for-*; touch $@
 
 tensorflow: $(TENSORFLOW)/.for-$(DEEP_KEY)  ## Keras and TensorFlow: the adapter and what it ships
@@ -128,7 +131,7 @@ bench: $(FOR_TEST)  ## run every benchmark; each says where it writes its table
 	echo "== $$f"; ( $(OWN_HOME) $(BIN)/python "$$f" ) || exit 1; done; \
 	[ -n "$$found" ] || echo "SKIPPED: there is no benchmark yet"
 
-constraints: $(FOR_TEST)  ## find today's versions for tests, on Python 3.10 and newer (needs uv)
+constraints: $(FOR_TEST)  ## find today's versions for tests, on Python 3.10 and newer
 	@$(BIN)/python tests/check_generated.py --write-constraints
 
 clean:  ## remove what was built or cached; .venv stays

@@ -100,8 +100,7 @@ def constraints():
     "The text of constraints.txt: one version of everything, with markers where one version does not fit every Python"
     with tempfile.TemporaryDirectory() as tmp:
         out = Path(tmp) / "constraints.txt"
-        uv = shutil.which("uv") or sys.exit("This needs uv: pip install uv")
-        subprocess.run([uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--no-annotate",
+        subprocess.run([Path(sys.executable).with_name("uv"), "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--no-annotate",
                         "--no-header", "--refresh-package", "mlship-jupyter",   # uv looks at setup.py, not settings.ini
                         "--extra", "all", "--extra", "dev", "setup.py", "-o", str(out)],
                        cwd=ROOT, check=True)

@@ -14,7 +14,7 @@ from served import MLSHIP
 from mlship.access import add_key, remove_key
 from mlship.shipping import ship
 
-pytestmark = [pytest.mark.e2e, pytest.mark.linux]
+pytestmark = [pytest.mark.e2e, pytest.mark.linux, pytest.mark.alone]
 BODY = json.dumps({"inputs": [[1, 2, 3]]}).encode()
 
 

@@ -9,6 +9,7 @@ import pytest
 SOAK = Path(__file__).parents[1] / "benchmarks" / "soak.py"
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.linux
 def test_soak(tmp_path):

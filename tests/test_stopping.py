@@ -14,7 +14,7 @@ from served import lives
 from mlship.shipping import ship
 
 MLSHIP = str(Path(sys.executable).parent / "mlship")
-pytestmark = [pytest.mark.e2e, pytest.mark.linux]
+pytestmark = [pytest.mark.e2e, pytest.mark.linux, pytest.mark.alone]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import requests
 
 from mlship.shipping import ship
 
-pytestmark = [pytest.mark.e2e, pytest.mark.linux]
+pytestmark = [pytest.mark.e2e, pytest.mark.linux, pytest.mark.alone]
 
 
 @pytest.fixture

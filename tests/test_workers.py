@@ -16,7 +16,7 @@ from served import MLSHIP
 
 from mlship.shipping import ship
 
-pytestmark = [pytest.mark.e2e, pytest.mark.linux]
+pytestmark = [pytest.mark.e2e, pytest.mark.linux, pytest.mark.alone]
 
 
 def test_requests_that_come_together_are_joined_and_each_gets_its_own_answer(serve):
