@@ -219,7 +219,7 @@ def _follow(service, settings, seconds=.5):
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/29_server.ipynb #3c8cf5ea
+# %% ../nbs/29_server.ipynb #7078639c
 def serve(
     refs: "list[str]",  # refs or paths
     *,
@@ -333,7 +333,7 @@ def _watch(granian, settings, failure, on_ready):
     else: return
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     on_ready(f"http://{host}:{settings.port}")
-    granian.respawn_interval = 2 * (time.monotonic() - started)   # one that grew too big serves until the next has loaded
+    granian.respawn_interval = 2 * (time.monotonic() - started)   # who grew too big stays until the next has loaded
     hearts = Hearts()
     while not granian.interrupt_signal:
         time.sleep(1)

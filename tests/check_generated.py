@@ -100,8 +100,10 @@ def constraints():
     "The text of constraints.txt: one version of everything, with markers where one version does not fit every Python"
     with tempfile.TemporaryDirectory() as tmp:
         out = Path(tmp) / "constraints.txt"
-        subprocess.run([Path(sys.executable).with_name("uv"), "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--no-annotate",
-                        "--no-header", "--refresh-package", "mlship-jupyter",   # uv looks at setup.py, not settings.ini
+        uv = Path(sys.executable).with_name("uv")
+        # --refresh-package: uv looks at setup.py, not settings.ini
+        subprocess.run([uv, "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--no-annotate",
+                        "--no-header", "--refresh-package", "mlship-jupyter",
                         "--extra", "all", "--extra", "dev", "setup.py", "-o", str(out)],
                        cwd=ROOT, check=True)
         lines = out.read_text(encoding="utf-8").splitlines()
