@@ -109,7 +109,7 @@ def test_a_running_request_is_answered_before_the_end(home, tmp_path):
         request = urllib.request.Request(url + "/predict", b'{"inputs": [7]}', {"content-type": "application/json"})
         with urllib.request.urlopen(request) as r:
             got.append(json.loads(r.read())["predictions"])
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     time.sleep(.5)
     os.killpg(process.pid, signal.SIGINT)

@@ -59,7 +59,7 @@ def test_a_model_that_hangs_costs_its_worker_and_no_other_answer(serve):
     ship(waits, [1], name="waits", check=False)
     served = serve("waits", "--timeout", "1")
     before = served.workers()
-    hanging = threading.Thread(target=lambda: got.append(served.ask(7)))
+    hanging = threading.Thread(target=lambda: got.append(served.ask(7)), daemon=True)
     got = []
     hanging.start()
     with ThreadPoolExecutor(4) as pool:
@@ -129,15 +129,17 @@ def test_killed_workers_under_load(serve):
     def client():
         while not stop.is_set():
             got.append(served.ask(4))
-    clients = [threading.Thread(target=client) for _ in range(4)]
+    clients = [threading.Thread(target=client, daemon=True) for _ in range(4)]
     for c in clients:
         c.start()
-    for _ in range(3):
-        time.sleep(.5)
-        pid = min(served.workers())
-        os.kill(pid, signal.SIGKILL)
-        served.replaced(pid)
-    stop.set()
+    try:
+        for _ in range(3):
+            time.sleep(.5)
+            pid = min(served.workers())
+            os.kill(pid, signal.SIGKILL)
+            served.replaced(pid)
+    finally:
+        stop.set()
     for c in clients:
         c.join()
     assert set(map(str, got)) <= {"[8.0]", "closed"} and got.count("closed") <= 24 and len(got) > 100

@@ -127,7 +127,7 @@ def test_it_ends_well(images):
     tag = images["double"][0]
     with running(tag) as (url, container):
         got = []
-        asking = threading.Thread(target=lambda: got.append(ask(url, [77.0])))
+        asking = threading.Thread(target=lambda: got.append(ask(url, [77.0])), daemon=True)
         asking.start()
         time.sleep(.5)
         engine("stop", "-t", "20", container)
