@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['serve_answers', 'isolation_here', 'choose_isolation', 'Answers']
 
-# %% ../nbs/54_answers.ipynb #7c9de193
+# %% ../nbs/54_answers.ipynb #3000a0f7
 import contextlib, ctypes, json, os, secrets, shutil, socket, struct, sys, sysconfig, tempfile, time, types
 from pathlib import Path
 from .checking import Desk, Lost
 from .core import UsageError, templates
+from .course import BadCourse
 from .proc import Talk, run
 
 # %% ../nbs/54_answers.ipynb #3148b7f9
@@ -136,7 +137,7 @@ def _run_cell(source, space):
         where = f" (line {e.lineno})" if isinstance(e, SyntaxError) else ""
         return {"error": f"{type(e).__name__}: {e}{where}"[:2000], "type": type(e).__name__}
 
-# %% ../nbs/54_answers.ipynb #fa2ca3b0
+# %% ../nbs/54_answers.ipynb #bacf4ba5
 def isolation_here() -> str:
     "full, or limits: what this machine can do, found by trying it."
     if not sys.platform.startswith("linux") or not shutil.which("unshare"): return "limits"
@@ -169,6 +170,7 @@ class Answers:
         self.cells, self.seconds, self.memory_mb = list(cells), seconds, memory_mb
         self.isolation, self.data, self.start = isolation, list(data), start
         self.states, self.talk, self.place = {}, None, None   # exercise → (state, message) of what did not run
+        self.without = set()     # cells that took the process with them, by their place
         self.until = None        # when an exercise's questions have to be answered, by time.monotonic()
 
     def __enter__(self):
@@ -200,7 +202,7 @@ class Answers:
             try: self._say(how, self.start)
             except Lost:
                 raise UsageError("the process for students' code does not start", fix="mlship doctor") from None
-            if not any(self._lost_in(name, source) for name, source in self.cells if name not in self.states): return
+            if not self._lost_on_the_way(): return
 
     def _say(self, question, seconds):
         try: return json.loads(self.talk.ask(json.dumps(question).encode(), seconds))
@@ -208,16 +210,30 @@ class Answers:
         except EOFError: raise Lost("died") from None
         except (ValueError, RecursionError): raise Lost("died") from None
 
-    def _lost_in(self, name, source):
-        "Run a cell; True when the process is lost with it."
-        try: reply = self._say({"run": source}, self.seconds if name else self.start)
+    def _lost_on_the_way(self):
+        "Run the cells; True when the process is lost with one, which is left out next time."
+        theirs = False   # a student's code has run
+        for i, (name, source) in enumerate(self.cells):
+            if i in self.without or name in self.states: continue
+            seconds = self.seconds if name else self.start
+            problem, lost = self._problem(source, seconds)
+            if problem and not name and not theirs:
+                raise BadCourse(f"a setup cell fails where answers run: {problem[1]}",
+                                fix="what it needs has to be installed, in course.toml's data, or within its limits")
+            if problem and name: self.states[name] = problem
+            if lost: self.without.add(i)
+            if lost: return True
+            theirs = theirs or bool(name)
+        return False
+
+    def _problem(self, source, seconds):
+        "What is wrong with a cell, (state, message) or None, and whether the process is lost."
+        try: reply = self._say({"run": source}, seconds)
         except Lost as e:
-            late = e.state == "timed out"
-            self.states[name] = (e.state, f"took longer than {self.seconds:g} s" if late else "ended the process")
-            return True
-        if isinstance(reply, dict) and "error" in reply:
-            kind = "out of memory" if reply.get("type") == "MemoryError" else "error"
-            self.states[name] = (kind, str(reply["error"])[:2000])
+            return (e.state, f"took longer than {seconds:g} s" if e.state == "timed out" else "ended the process"), True
+        if not isinstance(reply, dict) or "error" not in reply: return None, False
+        kind = "out of memory" if reply.get("type") == "MemoryError" else "error"
+        return (kind, str(reply["error"])[:2000]), False
 
     def allow(self, seconds: float):
         "From now, so long for all questions together."
