@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['load_ipython_extension']
 
-# %% ../nbs/99_init.ipynb #6323c40f
+# %% ../nbs/99_init.ipynb #d5dcc11d
 import importlib as _importlib
 
 _where = {
@@ -20,6 +20,7 @@ _where = {
     "Index": "search",
     "check": "student",
     "record": "runs",
+    "Label": "adapters.function",
 }
 __all__ = [*_where]
 

@@ -11,7 +11,7 @@ from .bundle import LoadedModel
 from .card import number
 from .schema import Field, Signature
 
-# %% ../nbs/26_form.ipynb #46d4a24f
+# %% ../nbs/26_form.ipynb #e657c0a4
 MOST_FIELDS = 120     # numbers that get a box each; a longer vector is one text
 MOST_EXAMPLES = 24
 _unit = re.compile(r"^(.+?)\s*[(\[]([^()\[\]]{1,12})[)\]]$")
@@ -60,6 +60,7 @@ def _widget(f: Field, p: dict, units: dict, rows: int = 100) -> dict:
         sizes = {k: getattr(f, k) for k in ("width", "height", "mode") if getattr(f, k, None)}
         return {**out, "widget": _media[kind], **sizes}
     if f.shape: return {**out, "widget": "json"}
+    if f.choices: return {**out, "widget": "choice", "options": list(f.choices), "free": False}
     if f.categories or ("categories" in p and rows >= 20):   # few rows are examples, not all that there is
         options = list(f.categories) if f.categories else [_typed(f, c) for c in p["categories"]]
         if 0 < len(options) <= 200: return {**out, "widget": "choice", "options": options, "free": not f.categories}
@@ -95,7 +96,7 @@ def _grid(sizes, low, high, mean):
         out["box"] = [min(rows), min(columns), max(rows) + 1, max(columns) + 1]
     return out
 
-# %% ../nbs/26_form.ipynb #21c31674
+# %% ../nbs/26_form.ipynb #48773686
 def _fields(s: Signature, profile: dict, units: dict) -> tuple:
     "(fields, how a row is made of their values, the picture they are or None)."
     seen, rows = profile.get("fields", {}), profile.get("rows", 0)
@@ -128,6 +129,7 @@ def _output(m: LoadedModel, units: dict) -> dict:
     if s.classes is not None:
         out["classes"] = list(s.classes)
         if not m.bundle.manifest.get("after"): return {**out, "kind": "label"}
+    if m.options.get("answer") == "label": return {**out, "kind": "label"}
     if out["kind"] != "value": return out
     if f.is_number and not f.shape: out["kind"] = "number"
     elif f.shape: out["kind"] = "numbers"

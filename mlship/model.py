@@ -13,7 +13,7 @@ from typing import Callable, NamedTuple
 from .core import CannotShip, MlshipError, UsageError
 from .freeze import Frozen, freeze, thaw
 
-# %% ../nbs/07_model.ipynb #8f849646
+# %% ../nbs/07_model.ipynb #80e4fc55
 @dataclass(frozen=True)
 class Description:
     "What an adapter can tell about a model before it is saved."
@@ -22,6 +22,7 @@ class Description:
     names: tuple = ()                            # column names that the model learned, if it knows them
     proba: bool = False                          # whether predict_proba answers
     options: dict = field(default_factory=dict)  # JSON values that `predict` is given again after loading
+    choices: dict = field(default_factory=dict)  # input -> the only values it takes
 
 
 class Route(NamedTuple):

@@ -11,7 +11,7 @@ from .schema import Field, Signature
 from .tables import CSV, PARQUET, READERS
 from .v2 import v2_type
 
-# %% ../nbs/26_openapi.ipynb #0bebf6b2
+# %% ../nbs/26_openapi.ipynb #2829a049
 def json_schema(f: Field, profile: "dict | None" = None) -> dict:
     "The JSON Schema (2020-12) of one field; the range seen in training is a remark, not a limit."
     kind = {"bool": "boolean", "string": "string", "datetime": "string"}.get(f.type)
@@ -23,6 +23,7 @@ def json_schema(f: Field, profile: "dict | None" = None) -> dict:
               "contentMediaType": "image/png" if f.kind == "image" else "application/octet-stream"}
     if f.is_integer and f.type != "int64": s |= {"minimum": f.bounds[0], "maximum": f.bounds[1]}
     for size in reversed(f.shape): s = {"type": "array", "items": s, "minItems": size, "maxItems": size}
+    if f.choices: s["enum"] = [*f.choices, None] if f.nullable else list(f.choices)
     p = (profile or {}).get("fields", {}).get(f.name, {})
     if "categories" in p: s["description"] = "in training: " + ", ".join(list(p["categories"])[:20])
     elif "min" in p and not isinstance(p["min"], list): s["description"] = f"in training: {p['min']} to {p['max']}"

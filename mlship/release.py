@@ -15,7 +15,7 @@ from .outputs import answers, differs, to_list
 from .schema import Field, Signature
 from .store import Store, parse_ref
 
-# %% ../nbs/24_release.ipynb #ac712454
+# %% ../nbs/24_release.ipynb #2c00edb4
 @dataclass(frozen=True)
 class Change:
     "One difference between two signatures; breaking when a client of the old one may fail with the new."
@@ -33,6 +33,9 @@ def _takes_all_of(new: Field, old: Field) -> "str | None":
             old.is_integer and new.is_integer and new.bounds[0] <= old.bounds[0] and new.bounds[1] >= old.bounds[1]
         ) or (old.is_number and new.is_float and (old.is_float or old.bounds[1] <= 2**53))
         if not wider: return f"{old.type} became {new.type}"
+    if new.choices and (not old.choices or set(old.choices) - set(new.choices)):
+        gone = [c for c in old.choices or () if c not in new.choices]
+        return f"no longer takes {', '.join(map(repr, gone))}" if gone else f"takes only {new.expected}"
     if old.nullable and not new.nullable: return "may no longer be missing"
     if old.optional and not new.optional: return "must now be there"
     return None

@@ -14,7 +14,7 @@ import numpy as np
 from .core import CannotShip, UsageError
 from .media import is_image, read_path
 
-# %% ../nbs/02_schema.ipynb #924e856e
+# %% ../nbs/02_schema.ipynb #dc4ee2ad
 _integers = {f"{s}int{b}": ((0, 2**b - 1) if s else (-(2 ** (b - 1)), 2 ** (b - 1) - 1)) for s in ("", "u")
              for b in (8, 16, 32, 64)}
 _floats = ("float16", "float32", "float64")
@@ -36,6 +36,7 @@ class Field:
     mode: str = ""                   # of images: "L" (grey), "RGB"…, where all of training had the same
     width: "int | None" = None       # of images, where all of training were as wide
     height: "int | None" = None      # of images, likewise
+    choices: "tuple | None" = None   # the only values that are taken, where a `Literal` hint says so
 
     @cached_property   # asked for every value of every request
     def is_integer(self) -> bool: return self.type in _integers
@@ -50,6 +51,7 @@ class Field:
     def expected(self) -> str:
         "What a client should send, in words."
         one = self._word(many=bool(self.shape))
+        if self.choices: one = f"one of {', '.join(map(repr, self.choices))}"
         if len(self.shape) == 1: one = f"list of {self.shape[0]} {one}"
         elif self.shape: one = f"{'×'.join(map(str, self.shape))} nested list of {one}"
         return one + (" or null" if self.nullable else "")
@@ -103,7 +105,7 @@ class Signature:
         "The inverse of `to_dict`; a key that this version does not know is ignored."
         def field(f):
             known = {k: f[k] for k in Field.__dataclass_fields__ if k in f}
-            for k in ("shape", "categories"):
+            for k in ("shape", "categories", "choices"):
                 if known.get(k) is not None: known[k] = tuple(known[k])
             return Field(**known)
         return cls(d["container"], tuple(map(field, d["inputs"])), tuple(map(field, d.get("outputs", ()))),

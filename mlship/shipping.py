@@ -166,7 +166,7 @@ def ship(
             f.write(json.dumps({"name": bundle.name, "version": bundle.version, "folder": str(bundle.folder)}) + "\n")
     return bundle
 
-# %% ../nbs/23_shipping.ipynb #499b4672
+# %% ../nbs/23_shipping.ipynb #9e17ccd6
 class _Here:
     "The live model, called as the bundle will be."
     def __init__(self, adapter, model, before, after, description):
@@ -207,13 +207,15 @@ def _native_calls(adapter, model, before, description):
 
 
 def _named(signature, description):
-    "The signature with the column names and labels that the model itself knows."
+    "The signature with the column names, labels and choices that the model itself knows."
     one = signature.inputs[0]
     names = signature.names
     if (signature.container == "array" and len(signature.inputs) == 1 and len(one.shape) == 1
         and len(description.names) == one.shape[0]):
         names = description.names
-    return replace(signature, names=names, classes=description.classes)
+    def chosen(f): return description.choices.get(f.name if signature.by_name else next(iter(description.choices), ""))
+    inputs = tuple(replace(f, choices=chosen(f)) if chosen(f) and not f.shape else f for f in signature.inputs)
+    return replace(signature, names=names, classes=description.classes, inputs=inputs)
 
 
 def _why_not(given, before):

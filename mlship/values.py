@@ -58,7 +58,7 @@ def at(path: str, name: str) -> str:
     "A field's place below a path: `inputs[3].age`, `inputs[3][\"first name\"]`."
     return f"{path}.{name}" if name.isidentifier() else f"{path}[{json.dumps(name, ensure_ascii=False)}]"
 
-# %% ../nbs/03_values.ipynb #2c3c7205
+# %% ../nbs/03_values.ipynb #5a3c8221
 class _Wrong(Exception):
     "Why a value does not fit its field (internal: becomes a Problem)."
 
@@ -92,6 +92,12 @@ def check_value(field: Field,  # what is expected
     if is_missing(v):
         if field.nullable: return None
         raise _Wrong("is missing, and training had no missing value here")
+    v = _typed(field, v)
+    if field.choices and v not in field.choices: raise _Wrong("is none of the values it may have")
+    return v
+
+
+def _typed(field, v):
     if isinstance(v, np.generic): v = v.item()
     if field.type == "json":
         if _deeper(v, 64): raise _Wrong("is nested more than 64 deep")
@@ -127,7 +133,7 @@ def check_value(field: Field,  # what is expected
         raise _Wrong(f"is too large for {field.type}")
     return f
 
-# %% ../nbs/03_values.ipynb #857b6da1
+# %% ../nbs/03_values.ipynb #ceabb77b
 def check_each(field: Field, values, path, problems: list) -> list:
     "`check_value` for all, one by one; every problem is added."
     out = []
@@ -146,6 +152,7 @@ def check_each(field: Field, values, path, problems: list) -> list:
 
 def _vector(field, values):
     "The values as an array of the field's type, or None when they need the slow way."
+    if field.choices: return None
     if isinstance(values, np.ndarray): a = values
     else:
         kinds = set(map(type, values))

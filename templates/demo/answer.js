@@ -65,6 +65,7 @@ function standing(value, quantiles) {   // where a number is among the answers t
 
 // one answer; probabilities belong to classes, in their order
 export function show(output, value, probabilities = null, classes = null) {
+  if (output.kind === "label" && isObject(value) && Object.keys(value).length) return label(Object.keys(value).reduce((a, b) => value[b] > value[a] ? b : a), Object.entries(value));
   if (output.kind === "label") return label(value, probabilities && classes ? classes.map((c, i) => [c, probabilities[i]]) : null);
   if (output.kind === "number" && isNumber(value)) {
     const box = element("div", {}, element("p", {class: "answer-main"}, number(value), output.unit ? element("span", {class: "unit"}, ` ${output.unit}`) : null));

@@ -1,9 +1,12 @@
 """Models of several kinds, for the tests of their pages."""
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+
+from mlship import Label
 
 
 def find(text):
@@ -25,6 +28,11 @@ def turn(image):
 
 def evil(choice, note):
     return f"<img src=x onerror='window.hacked = 1'>{note}"
+
+
+def weather(sky: Literal["clear", "grey"], hours: float) -> Label:
+    rain = min(1, hours / 24) * (sky == "grey")
+    return {"dry": 1 - rain / 2, "rain": rain, "wind": .3}   # each on its own: no sum of one
 
 
 def write(about, words):
@@ -73,6 +81,7 @@ def ship_all():
     grey = [Image.fromarray(np.full((28, 28), v, "uint8")) for v in (0, 99)]
     ship(tone, grey, name="tone", title="Dark or light?", check=False)
     ship(turn, [Image.effect_mandelbrot((300, 200), (-2, -1, 1, 1), 50)], name="turn", title="Turn it", check=False)
+    ship(weather, [{"sky": "clear", "hours": 3.0}], name="weather", title="Will it rain?", check=False)
     bad = "</script><script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"'"
     rows = pd.DataFrame({"choice": [bad, "b"] * 15, "note": [f"{bad} {i}" for i in range(30)]})
     ship(evil, rows.to_dict("records"), name="evil", title=bad, description=bad, notes=bad, authors=[bad], citation=bad,

@@ -35,8 +35,8 @@ def site(tmp_path_factory):
         home = tmp_path_factory.mktemp("home")
         patch.setenv("MLSHIP_HOME", str(home))
         flats = ship_all()
-        served = Served("flats", "digits", "iris", "search", "write", "tone", "turn", "evil", "--workers", "1",
-                        "--max-streams", "1")
+        served = Served("flats", "digits", "iris", "search", "write", "tone", "turn", "evil", "weather",
+                        "--workers", "1", "--max-streams", "1")
         served.flats, served.home = flats, home
         yield served
         served.end()
@@ -295,6 +295,16 @@ def test_an_answer_that_is_a_list_of_results(visit):
     expect(page.locator(".results article").first).to_contain_text("<i>x</i> 0")
     expect(page.locator(".results article").first).to_contain_text("where <b>here</b>")
     assert page.locator(".results b, .results i").count() == 0
+
+
+def test_hints_make_a_dropdown_and_bars(visit):
+    page = visit("?model=weather")
+    assert page.get_by_label("sky").locator("option").all_text_contents() == ["clear", "grey"]
+    asked(page, lambda: page.get_by_label("sky").select_option("grey"))
+    asked(page, lambda: page.get_by_role("spinbutton", name="hours").fill("24"))
+    expect(answer(page)).to_have_text("rain")
+    expect(page.locator("#answer")).to_contain_text("rain100.0%dry50.0%")
+    picture(page, "weather")
 
 
 def test_this_is_wrong(visit, site):
