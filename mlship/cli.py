@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['main', 'serve', 'predict', 'doctor', 'completion']
 
-# %% ../nbs/90_cli.ipynb #54f8d2d0
+# %% ../nbs/90_cli.ipynb #78a44d68
 import contextlib, importlib, importlib.metadata, json, os, sys, tempfile
 from pathlib import Path
 import click
@@ -20,7 +20,7 @@ from .cli_keys import key
 from .cli_release import diff_, history, promote, rollback
 from .cli_search import search
 from .cli_ship import file_options, ship_, ship_file
-from .cli_run import run_, runs_
+from .cli_run import run_, runs_, scale_
 from .cli_store import gc, list_, rm, show
 from .cli_travel import import_, install, pack_, pull, push, trust
 from .console import Group, complete_refs, example, open_console, open_progress, store_option, table
@@ -334,8 +334,8 @@ def completion(shell):
     from click.shell_completion import get_completion_class
     click.echo(get_completion_class(shell)(main, {}, "mlship", "_MLSHIP_COMPLETE").source())
 
-# %% ../nbs/90_cli.ipynb #f103b653
+# %% ../nbs/90_cli.ipynb #a638c2b0
 for command in (ship_, build, deploy, list_, show, rm, gc, diff_, promote, rollback, history, bench_, export, pack_,
                 install, push, pull, import_, key, trust, api_key, course, new, grade, demo, feedback, run_, runs_,
-                search):
+                scale_, search):
     main.add_command(command)

@@ -85,10 +85,10 @@ def test_examples_run(tumour, tmp_path, monkeypatch, line):
     monkeypatch.chdir(tmp_path)
     words = shlex.split(TEXT_AFTER.sub("", line).partition(" > ")[0])[1:]
     Path("colleague.pub").write_text("mlship-ed25519 " + "A" * 43 + "= ann\n")
-    if words[0] in ("run", "runs"):
+    if words[0] in ("run", "runs", "scale"):
         import nbformat.v4 as nb
         cells = [nb.new_code_cell("lr = 0.5\ndepth = 2\nsample = 1.0", metadata={"tags": ["parameters"]}),
-                 nb.new_code_cell("import mlship; mlship.record(loss=lr * depth)")]
+                 nb.new_code_cell("import mlship; mlship.record(loss=lr * depth / sample**.5)")]
         Path("train.ipynb").write_text(nbformat.writes(nb.new_notebook(cells=cells)))
         if words[0] == "runs" or "--resume" in words:
             assert mlship("run", "train.ipynb").returncode == 0

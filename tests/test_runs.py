@@ -99,3 +99,33 @@ def test_a_run_whose_kernel_dies_is_told_and_the_others_go_on(book):
     said = mlship("run", str(book), "-p", "lr", "2", "-p", "lr", "0.1", code=1)
     assert "1 of 2 runs failed" in said and "did not run to its end" in said
     assert [r.state for r in runs(book)] == ["failed", "done"]
+
+
+DIGITS = """import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from mlship import record
+X, y = load_digits(return_X_y=True)
+order = np.random.default_rng(seed).permutation(1200)[:int(1200 * sample)]
+model = LogisticRegression(max_iter=2000).fit(X[:1200][order] / 16, y[:1200][order])
+record(accuracy=model.score(X[1200:] / 16, y[1200:]))"""
+
+
+def test_small_parts_say_what_all_the_data_gives(book):
+    "On digits, where all the data can be run too: the truth lies in the interval, and what was run is not run again"
+    sources = ["sample = 1.0\nseed = 0", DIGITS]
+    cells = [{"cell_type": "code", "id": f"c{i}", "execution_count": None, "outputs": [], "source": s,
+              "metadata": {"tags": ["parameters"]} if i == 0 else {}} for i, s in enumerate(sources)]
+    book.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    words = ["scale", str(book), "--fractions", "0.05,0.1,0.2,0.4", "--repeats", "2", "--jobs", "2"]
+    said = mlship(*words)
+    assert "All the data is expected to give accuracy" in said and "100 %" in said and "├" in said
+    plain = json.loads(mlship(*words, "--json").partition("\n")[0])   # nothing is left to run
+    assert len(RunStore(book).all()) == 8 == len(plain["runs"])
+    mlship("run", str(book), "--sample", "1.0", "-p", "seed", "0")
+    truth = RunStore(book).all()[-1]
+    middle, low, high = plain["expected"]
+    assert low <= truth.metrics["accuracy"] <= high and high - low < .1, (truth.metrics, plain["expected"])
+    assert plain["gain"][0] > 0 and plain["seconds"][1] < truth.seconds + 2
+    book.write_text(book.read_text().replace("import numpy", "1 / 0; import numpy"))
+    assert "three parts of the data are needed; run 10: " in mlship("scale", str(book), code=2)
