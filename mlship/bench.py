@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['Level', 'ask_at_once', 'parts_of_a_request', 'Report', 'bench']
 
-# %% ../nbs/61_bench.ipynb #8539d52e
+# %% ../nbs/61_bench.ipynb #1b145808
 import json, math, selectors, socket, sys, time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
+from .card import render
 from .core import MlshipError, UsageError
 from .inputs import decode_rows
 from .message import Request, dumps
@@ -97,7 +98,7 @@ def ask_at_once(url: str,              # http://host:port
     at = lambda q: times[min(len(times) - 1, int(q * len(times)))] if times else math.nan
     return Level(clients, len(times), sum(statuses.values()) - statuses[200], spent, at(.5), at(.99), cpu / spent)
 
-# %% ../nbs/61_bench.ipynb #def67746
+# %% ../nbs/61_bench.ipynb #223e8eff
 def _best(f, seconds=.2):
     best, end = math.inf, time.perf_counter() + seconds
     while True:
@@ -136,6 +137,17 @@ class Report:
     def best(self) -> Level:
         "The level with the most answers a second."
         return max(self.levels, key=lambda level: level.throughput)
+
+    def _repr_html_(self):
+        most = self.best.throughput
+        bars = [{"label": f"{level.clients} clients", "value": f"{level.throughput:,.0f}",
+                 "part": level.throughput / most} for level in self.levels]
+        rows = [(str(level.clients), f"{level.throughput:,.0f}", *(f"{1e3 * t:.2f} ms" for t in (level.p50, level.p99)),
+                 str(level.failed)) for level in self.levels]
+        return render("runs/report.html", title=f"{self.ref}, {self.workers} workers, {self.rows} rows a request",
+                      said=[f"What limits it: {self.limit}."],
+                      tables=[(("clients", "answers a second", "p50", "p99", "failed"), rows)],
+                      chart={"metric": "answers a second", "low": "0", "high": f"{most:,.0f}", "bars": bars})
 
     def cost(self, price: float) -> float:   # of an hour of this machine, in any currency
         "What a thousand requests cost at the best level."

@@ -5,40 +5,23 @@
 # %% auto #0
 __all__ = ['diff_', 'promote', 'rollback', 'history']
 
-# %% ../nbs/81_cli_release.ipynb #57cf6df5
-import json, sys
+# %% ../nbs/81_cli_release.ipynb #300ad7bd
+import sys
 import click
 from .console import complete_refs, example, open_console, store_option, table
 
-# %% ../nbs/81_cli_release.ipynb #7523c5cc
+# %% ../nbs/81_cli_release.ipynb #6283c2cd
 _alias = click.option("--alias", default="prod", show_default=True, help="Which alias to move.")
 
 
 def _print_difference(d):
     from rich.text import Text
-    from mlship.card import number
     console = open_console()
     console.print(f"{d.old.ref} → {d.new.ref}", style="bold", markup=False)
-    for c in d.changes:
-        console.print(
-            f"{'breaking' if c.breaking else 'fine    '}  {c.field}: {c.what}",
-            style="red" if c.breaking else None,
-            markup=False,
-        )
-    if not d.changes: console.print("signature  the same", markup=False)
-    r = d.replay
-    console.print(
-        f"answers    {r.same} of {r.rows} kept examples get the same answer"
-        + (f"; {r.refused} are refused" if r.refused else ""),
-        markup=False,
-    )
-    for title, rows in (
-        ("example", [(json.dumps(row, ensure_ascii=False)[:60], str(a)[:30], str(b)[:30]) for row, a, b in r.first]),
-        ("metric", [(k, *("—" if v is None else number(v) for v in pair)) for k, pair in d.metrics.items()]),
-        ("requirement", [(k, *(v or "—" for v in pair)) for k, pair in d.requirements.items()]),
-    ):
-        if not rows: continue
-        t = table(title, d.old.ref, d.new.ref)
+    for line in d.sentences():
+        console.print(line, style="red" if line.startswith("breaking") else None, markup=False)
+    for titles, rows in d.tables():
+        t = table(*titles)
         for row in rows: t.add_row(*map(Text, row))
         console.print(t)
 

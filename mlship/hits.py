@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['Hits']
 
-# %% ../nbs/34_hits.ipynb #86eba7d2
+# %% ../nbs/34_hits.ipynb #a623fc0d
 from dataclasses import dataclass
 import numpy as np
+from .card import number, render
 from .payload import Payload
 
-# %% ../nbs/34_hits.ipynb #56ff9a94
+# %% ../nbs/34_hits.ipynb #6d771845
 @dataclass(frozen=True)
 class Hits:
     "What a search found: a row of ids and scores for each query, best first."
@@ -29,3 +30,17 @@ class Hits:
                 for hit, r in zip(hits, rows): hit["payload"] = self.payload.row(r, raw)
             out.append(hits)
         return out
+
+    def _repr_html_(self):
+        columns, tables = list(self.payload.columns), []
+        for hits in self.to_list()[:5]:
+            rows = [
+                (str(h["id"]), number(h["score"]), *(_short(h.get("payload", {}).get(c)) for c in columns))
+                for h in hits
+            ]
+            tables.append((("id", "score", *columns), rows or [("nothing was found",)]))
+        title = f"{len(self.ids)} queries, the first 5" if len(self.ids) > 5 else ""
+        return render("runs/report.html", title=title, said=[], tables=tables)
+
+
+def _short(v): return "" if v is None else number(v) if isinstance(v, (int, float)) else str(v)[:80]

@@ -76,7 +76,7 @@ def _fits(v, c):
             return False
     return True
 
-# %% ../nbs/33_payload.ipynb #7f4585ba
+# %% ../nbs/33_payload.ipynb #e4f5ce9c
 class Blob:
     "Many byte strings in two arrays, which may lie in files."
     def __init__(self, data, offsets):     # uint8; int64, one more than there are strings
@@ -138,6 +138,10 @@ class Payload:
         self.columns, self.n0, self.n = columns, n, n
         self.added = {k: [] for k in columns}
         self._masks, self._codes = OrderedDict(), {}
+
+    def kinds(self) -> "list[tuple]":
+        "Each column, and what it holds."
+        return [(k, str(getattr(c, "dtype", "text"))) for k, c in self.columns.items()]
 
     @classmethod
     def of(cls, given,      # DataFrame, dict of columns, list of dicts, or None

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['Change', 'signature_changes', 'Replay', 'replay', 'Difference', 'diff', 'history', 'promote', 'rollback']
 
-# %% ../nbs/24_release.ipynb #0b0bf0b0
+# %% ../nbs/24_release.ipynb #83e6783b
 import getpass, json, os
 from dataclasses import dataclass
 from .bundle import Bundle, LoadedModel
+from .card import number, render
 from .core import BadInput, MlshipError, NotFound, UsageError, utc_now
 from .inputs import decode_rows
 from .outputs import answers, differs, to_list
@@ -72,7 +73,7 @@ def signature_changes(old: Signature, new: Signature) -> "list[Change]":
         found.append(Change("classes", said, True))
     return sorted(found, key=lambda c: (not c.breaking, c.field))
 
-# %% ../nbs/24_release.ipynb #93d0a67b
+# %% ../nbs/24_release.ipynb #d5b01a16
 @dataclass(frozen=True)
 class Replay:
     "Kept examples of two versions, asked of the newer one."
@@ -118,6 +119,28 @@ class Difference:
 
     @property
     def breaking(self) -> bool: return any(c.breaking for c in self.changes) or self.replay.refused > 0
+
+    def sentences(self) -> "list[str]":
+        "What is different, in words, clients' troubles first."
+        r = self.replay
+        return [*(f"{'breaking' if c.breaking else 'fine'}: {c.field} {c.what}" for c in self.changes),
+                *(["The signature is the same."] if not self.changes else []),
+                f"{r.same} of {r.rows} kept examples get the same answer"
+                + (f"; {r.refused} are refused." if r.refused else ".")]
+
+    def tables(self) -> "list[tuple]":   # (titles, rows)
+        "Examples that get another answer, metrics, and requirements, as text."
+        found = [
+            ("example", [(json.dumps(row, ensure_ascii=False)[:60], str(a)[:30], str(b)[:30])
+                         for row, a, b in self.replay.first]),
+            ("metric", [(k, *("—" if v is None else number(v) for v in pair)) for k, pair in self.metrics.items()]),
+            ("requirement", [(k, *(v or "—" for v in pair)) for k, pair in self.requirements.items()]),
+        ]
+        return [((title, self.old.ref, self.new.ref), rows) for title, rows in found if rows]
+
+    def _repr_html_(self):
+        return render("runs/report.html", title=f"{self.old.ref} → {self.new.ref}", said=self.sentences(),
+                      tables=self.tables())
 
     def better(self, metric: str,   # its name; -rmse: lower is better
                ) -> bool:

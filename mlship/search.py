@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['Index']
 
-# %% ../nbs/36_search.ipynb #af5e9adc
+# %% ../nbs/36_search.ipynb #bc3591f2
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
+from .card import render
 from .core import MlshipError, NotFound, UsageError
 from .engines import connect
 from .hits import Hits
@@ -34,7 +35,7 @@ class _State:
     shards: tuple
     version: int = 0
 
-# %% ../nbs/36_search.ipynb #f33443d4
+# %% ../nbs/36_search.ipynb #da322617
 class Index:
     "Vectors with ids and payload, and the nearest of them."
     def __init__(self, vectors: Vectors, ids: Ids, payload: Payload, metric: str, factory: str, params: dict,
@@ -83,9 +84,8 @@ class Index:
         try:
             dim = []
             def checked():
-                blocks = (vectors[i:i + 65_536] for i in range(0, len(vectors), 65_536)) if hasattr(
-                    vectors, "shape") else vectors
-                for block in blocks:
+                whole = hasattr(vectors, "shape")
+                for block in (vectors[i:i + 65_536] for i in range(0, len(vectors), 65_536)) if whole else vectors:
                     x = as_vectors(block, dim[0] if dim else None)
                     if not dim: dim.append(x.shape[1])
                     yield unit(x) if metric == "cosine" else x
@@ -114,8 +114,11 @@ class Index:
     @property
     def dim(self) -> int: return self.vectors.dim
     def __repr__(self):
-        columns = ", ".join(self.payload.columns) or "none"
-        return f"Index({len(self):,} × {self.dim}, {self.factory}, {self.metric}, payload: {columns})"
+        return (f"Index({len(self):,} × {self.dim}, {self.factory}, {self.metric}, payload: "
+                f"{', '.join(self.payload.columns) or 'none'})")
+
+    def _repr_html_(self):
+        return render("runs/report.html", title=repr(self), said=[], tables=[(("column", "type"), self.payload.kinds())])
 
     def search(self, queries,             # one vector, or rows of them
                k: int = 10,
