@@ -35,7 +35,7 @@ class _State:
     shards: tuple
     version: int = 0
 
-# %% ../nbs/36_search.ipynb #da322617
+# %% ../nbs/36_search.ipynb #2be240d6
 class Index:
     "Vectors with ids and payload, and the nearest of them."
     def __init__(self, vectors: Vectors, ids: Ids, payload: Payload, metric: str, factory: str, params: dict,
@@ -118,7 +118,7 @@ class Index:
                 f"{', '.join(self.payload.columns) or 'none'})")
 
     def _repr_html_(self):
-        return render("runs/report.html", title=repr(self), said=[], tables=[(("column", "type"), self.payload.kinds())])
+        return render("runs/report.html", title=str(self), said=(), tables=[(("column", "type"), self.payload.kinds())])
 
     def search(self, queries,             # one vector, or rows of them
                k: int = 10,
