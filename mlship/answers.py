@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['serve_answers', 'isolation_here', 'choose_isolation', 'Answers']
 
-# %% ../nbs/54_answers.ipynb #3000a0f7
+# %% ../nbs/54_answers.ipynb #abc6b083
 import contextlib, ctypes, json, os, secrets, shutil, socket, struct, sys, sysconfig, tempfile, time, types
 from pathlib import Path
 from .checking import Desk, Lost
 from .core import UsageError, templates
-from .course import BadCourse
+from .course_data import BadCourse, lay_out
 from .proc import Talk, run
 
-# %% ../nbs/54_answers.ipynb #3148b7f9
+# %% ../nbs/54_answers.ipynb #f4f77eea
 _RO, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
 
 
@@ -55,8 +55,7 @@ def _new_root(root, data):
     for d in ("scratch", "tmp", "proc"): os.makedirs(f"{root}/{d}", exist_ok=True)
     for d in ("scratch", "tmp"):   # first: an environment may lie below /tmp
         _libc("mount", "tmpfs", f"{root}/{d}", "tmpfs", ctypes.c_ulong(_NOSUID | _NODEV), "size=256m,mode=1777")
-    for p in [*_readable(), *data]:
-        target = root + p
+    for p, target in [*((p, root + p) for p in _readable()), *((p, f"{root}/scratch/{n}") for n, p in data.items())]:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         if os.path.islink(p) and os.path.isdir(p):
             os.symlink(os.readlink(p), target)
@@ -137,7 +136,7 @@ def _run_cell(source, space):
         where = f" (line {e.lineno})" if isinstance(e, SyntaxError) else ""
         return {"error": f"{type(e).__name__}: {e}{where}"[:2000], "type": type(e).__name__}
 
-# %% ../nbs/54_answers.ipynb #bacf4ba5
+# %% ../nbs/54_answers.ipynb #504e8eeb
 def isolation_here() -> str:
     "full, or limits: what this machine can do, found by trying it."
     if not sys.platform.startswith("linux") or not shutil.which("unshare"): return "limits"
@@ -166,9 +165,10 @@ class Answers:
     "A lesson's setup and answer cells, run in a child; `run_checks` asks it. Restarts without what broke it."
     def __init__(self, cells: "list[tuple[str, str]]",   # (exercise or "", source), in the lesson's order
                  *, seconds=20.0,         # for a cell, and for a question
-                 memory_mb=2048, isolation="full", data=(), start=60.0):
+                 memory_mb=2048, isolation="full", start=60.0,
+                 data: "dict | None" = None):   # path below the working folder -> file, to be read there
         self.cells, self.seconds, self.memory_mb = list(cells), seconds, memory_mb
-        self.isolation, self.data, self.start = isolation, list(data), start
+        self.isolation, self.data, self.start = isolation, data or {}, start
         self.states, self.talk, self.place = {}, None, None   # exercise → (state, message) of what did not run
         self.without = set()     # cells that took the process with them, by their place
         self.until = None        # when an exercise's questions have to be answered, by time.monotonic()
@@ -190,6 +190,7 @@ class Answers:
             if self.talk: self.talk.__exit__()
             full = self.isolation == "full"
             scratch = "/scratch" if full else tempfile.mkdtemp(dir=self.place)
+            if not full: lay_out(self.data, scratch)
             env = dict(PATH=os.environ.get("PATH", ""), HOME=scratch, MLSHIP_HOME=f"{scratch}/.mlship", TMPDIR=scratch,
                        LANG="C.UTF-8", PYTHONHASHSEED="0",
                        **{f"{n}_NUM_THREADS": "1" for n in ("OPENBLAS", "OMP", "MKL")})
@@ -197,8 +198,14 @@ class Answers:
             code = "from mlship.answers import serve_answers; serve_answers()"
             self.talk = Talk([*(_unshare() if full else []), sys.executable, *(["-I"] if full else ["-s"]), "-c", code],
                              env=env, cwd=None if full else scratch)
-            how = dict(isolation=self.isolation, root=self.place, data=self.data, memory_mb=self.memory_mb, env=env,
-                       uid=200_000 + secrets.randbelow(10**6) if full and os.geteuid() == 0 else 0)
+            how = dict(
+                isolation=self.isolation,
+                root=self.place,
+                data={n: str(Path(p).resolve()) for n, p in self.data.items()},
+                memory_mb=self.memory_mb,
+                env=env,
+                uid=200_000 + secrets.randbelow(10**6) if full and os.geteuid() == 0 else 0,
+            )
             try: self._say(how, self.start)
             except Lost:
                 raise UsageError("the process for students' code does not start", fix="mlship doctor") from None

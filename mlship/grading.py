@@ -76,12 +76,26 @@ def unmarked(lesson: Lesson, state: str, message: str) -> "list[dict]":
                  cases=[dict(name=e.name, points=1.0, ok=False, message=message, hidden=False)])
             for e in lesson.exercises.values()]
 
-# %% ../nbs/59_grading.ipynb #c4c9bebe
+# %% ../nbs/59_grading.ipynb #464e6d9c
 def _key(lesson, answers, seed, isolation):
-    about = [lesson.name, [[c.role, c.exercise, c.source] for c in lesson.cells if c.role != "read"], lesson.parameters,
-             [[e.name, e.points, e.kind, e.answer, e.choices] for e in lesson.exercises.values()],
-             lesson.seconds, lesson.memory_mb, sorted(answers.items()), seed, isolation]
+    about = [
+        lesson.name,
+        [[c.role, c.exercise, c.source] for c in lesson.cells if c.role != "read"],
+        lesson.parameters,
+        [[e.name, e.points, e.kind, e.answer, e.choices] for e in lesson.exercises.values()],
+        lesson.seconds,
+        lesson.memory_mb,
+        [(n, *_changed(lesson.path.parent / n)) for n in lesson.data],
+        sorted(answers.items()),
+        seed,
+        isolation,
+    ]
     return hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:40]
+
+
+def _changed(file):
+    about = file.stat()
+    return about.st_size, about.st_mtime_ns
 
 
 def _load(path, otherwise):

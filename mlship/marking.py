@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['Mark', 'with_parameters', 'mark_lesson', 'solution_of']
 
-# %% ../nbs/55_marking.ipynb #3f998797
+# %% ../nbs/55_marking.ipynb #dfe79497
 import contextlib, io
 from dataclasses import dataclass
 from .answers import Answers
 from .checking import Lost, Remote, StudentError, run_checks, value_of
+from .course_data import inside
 from .course import BadCourse, Exercise, Lesson, answer_key, given, solved, visible
 
-# %% ../nbs/55_marking.ipynb #775a5348
+# %% ../nbs/55_marking.ipynb #c4a2fc4f
 @dataclass(frozen=True)
 class Mark:
     "What an exercise earned. `state` is a word: passed, partly, failed, error, timed out, out of memory, …"
@@ -63,6 +64,11 @@ def mark_lesson(lesson: Lesson,            # from the course
                 isolation: str = "full",   # full, or limits (one's own work)
                 ) -> "list[Mark]":         # one for each exercise; 0 until its checks reported
     "Run a student's answers in a process of their own, ask them, and mark them."
+    with inside(lesson.path.parent) if lesson.data else contextlib.nullcontext():
+        return _marked(lesson, answers, seed, hidden, isolation)
+
+
+def _marked(lesson, answers, seed, hidden, isolation):
     frame, setup = with_parameters(lesson, seed), {"__name__": "__checks__"}
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -72,7 +78,8 @@ def mark_lesson(lesson: Lesson,            # from the course
         raise BadCourse(f"{lesson.path}: its setup fails: {type(e).__name__}: {e}", fix="run that notebook") from None
     code = {n: a for n, a in answers.items() if n in lesson.exercises and lesson.exercises[n].kind != "text"}
     cells = [(n, code.get(n, "") if n else s) for n, s in frame if not n or n in code]
-    with Answers(cells, seconds=lesson.seconds, memory_mb=lesson.memory_mb, isolation=isolation) as ask:
+    data = {n: lesson.path.parent/n for n in lesson.data}
+    with Answers(cells, seconds=lesson.seconds, memory_mb=lesson.memory_mb, isolation=isolation, data=data) as ask:
         return [_mark(lesson, e, answers, ask, setup, hidden) for e in lesson.exercises.values()]
 
 

@@ -5,18 +5,19 @@
 # %% auto #0
 __all__ = ['Proof', 'solved_lesson', 'run_lesson', 'verify_course']
 
-# %% ../nbs/57_proof.ipynb #b9809da0
+# %% ../nbs/57_proof.ipynb #1be34c85
 import json, os, sys, tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from .answers import choose_isolation
 from .core import write_atomic
+from .course_data import lay_out
 from .course import Course, Lesson, for_students, given, solved
 from .marking import mark_lesson, solution_of
 from .notebook import NotebookFailed, run_notebook
 from .proc import run
 
-# %% ../nbs/57_proof.ipynb #a959a6c1
+# %% ../nbs/57_proof.ipynb #4452d3b7
 @dataclass(frozen=True)
 class Proof:
     "What `verify_course` found about an exercise, or (exercise \"\") a whole lesson; no problems is what it should be."
@@ -33,6 +34,7 @@ def solved_lesson(course: Course, lesson: Lesson, folder: Path) -> Path:   # an 
         mine = c["metadata"].get("mlship", {})
         if "exercise" in mine: c["source"] = solved(answers[mine["exercise"]])
         if "check" in mine: c["source"] = f'from mlship import check\nr = check("{mine["check"]}")\nassert r, r'
+    lay_out({n: lesson.path.parent/n for n in lesson.data}, folder)
     write_atomic(folder/"course.json", files["course.json"])
     write_atomic(folder/f"{lesson.name}.ipynb", json.dumps(book))
     return folder/f"{lesson.name}.ipynb"

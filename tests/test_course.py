@@ -40,7 +40,7 @@ def test_an_exercise_that_gives_itself_away_is_found(tmp_path):
 def test_students_get_no_solution_and_no_hidden_test(tmp_path):
     code, said = mlship("course", "build", SMALL, "-o", tmp_path / "out", "--seed", 17)
     assert code == 0
-    text = "".join(p.read_text() for p in (tmp_path / "out").iterdir())
+    text = "".join(p.read_text() for p in (tmp_path / "out").rglob("*") if p.is_file())
     for secret in ("return sum(v)", "[-1, 1]", "HIDDEN", "SOLUTION", "fresh row", "polyfit(X",
                    "rubric"):
         assert secret not in text, secret
