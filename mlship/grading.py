@@ -6,7 +6,7 @@
 __all__ = ['serve_marks', 'Marker', 'unmarked', 'in_shard', 'Grading', 'changes', 'only', 'read_book', 'write_book',
            'merge_books']
 
-# %% ../nbs/59_grading.ipynb #73ab2e30
+# %% ../nbs/59_grading.ipynb #110f0daa
 import hashlib, json, math, queue, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -15,15 +15,15 @@ from . import reports
 from .answers import choose_isolation
 from .core import MlshipError, NotFound, utc_now, write_atomic
 from .course import Course, Lesson, load_course
-from .marking import mark_lesson
+from .marking import Warmed, mark_lesson
 from .proc import Talk
 from .submissions import Student, late_days, on_roster
 from .variants import student_seed
 
-# %% ../nbs/59_grading.ipynb #2da1c13c
+# %% ../nbs/59_grading.ipynb #99233ea5
 def serve_marks():
     "A marker: a course's folder on the first line, then lessons to mark."
-    course = load_course(json.loads(sys.stdin.readline()))
+    course, warm = load_course(json.loads(sys.stdin.readline())), Warmed()
     def say(value):
         sys.stdout.write(json.dumps(value) + "\n")
         sys.stdout.flush()
@@ -32,7 +32,8 @@ def serve_marks():
         q = json.loads(line)
         try:
             lesson = course.lessons[q["lesson"]]
-            marks = mark_lesson(lesson, q["answers"], seed=q["seed"], hidden=q["hidden"], isolation=q["isolation"])
+            marks = mark_lesson(lesson, q["answers"], seed=q["seed"], hidden=q["hidden"], isolation=q["isolation"],
+                                warm=warm)
             say([asdict(m) for m in marks])
         except MlshipError as e: say({"error": str(e)})
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Proof', 'solved_lesson', 'run_lesson', 'verify_course']
 
-# %% ../nbs/57_proof.ipynb #1be34c85
+# %% ../nbs/57_proof.ipynb #a59f2e30
 import json, os, sys, tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ from .answers import choose_isolation
 from .core import write_atomic
 from .course_data import lay_out
 from .course import Course, Lesson, for_students, given, solved
-from .marking import mark_lesson, solution_of
+from .marking import Warmed, mark_lesson, solution_of
 from .notebook import NotebookFailed, run_notebook
 from .proc import run
 
-# %% ../nbs/57_proof.ipynb #4452d3b7
+# %% ../nbs/57_proof.ipynb #3446760e
 @dataclass(frozen=True)
 class Proof:
     "What `verify_course` found about an exercise, or (exercise \"\") a whole lesson; no problems is what it should be."
@@ -75,20 +75,24 @@ def _prove(lesson, seeds, isolation):
     problems = {n: [] for n in lesson.exercises}
     stubs = {c.exercise: given(c.source) for c in lesson.cells if c.role == "answer"}
     right = solution_of(lesson)
-    for seed in seeds:
-        at = "" if seed is None else f" (seed {seed})"
-        for m in mark_lesson(lesson, right, seed=seed, isolation=isolation):
-            why = "; ".join(c["message"] for c in m.cases if not c["ok"])
-            if m.state not in ("passed", "to be marked"):
-                problems[m.exercise].append(f"its solution is {m.state}{at}: {why}")
-        for n in lesson.exercises:  # the others solved: what fails is this one
-            marks = mark_lesson(lesson, right | {n: stubs[n]}, seed=seed, isolation=isolation)
-            m = next(m for m in marks if m.exercise == n)
-            if m.score: problems[n].append(f"it earns {m.score:g} of {m.points:g} as handed out{at}")
+    with Warmed() as warm: _try_out(lesson, seeds, isolation, problems, stubs, right, warm)
     for e in lesson.exercises.values():
         if e.kind != "text" and not e.hints: problems[e.name].append("it has no hint")
         if e.kind == "text" and not e.rubric: problems[e.name].append("it has no rubric")
     return problems
+
+
+def _try_out(lesson, seeds, isolation, problems, stubs, right, warm):
+    for seed in seeds:
+        at = "" if seed is None else f" (seed {seed})"
+        for m in mark_lesson(lesson, right, seed=seed, isolation=isolation, warm=warm):
+            why = "; ".join(c["message"] for c in m.cases if not c["ok"])
+            if m.state not in ("passed", "to be marked"):
+                problems[m.exercise].append(f"its solution is {m.state}{at}: {why}")
+        for n in lesson.exercises:  # the others solved: what fails is this one
+            marks = mark_lesson(lesson, right | {n: stubs[n]}, seed=seed, isolation=isolation, warm=warm)
+            m = next(m for m in marks if m.exercise == n)
+            if m.score: problems[n].append(f"it earns {m.score:g} of {m.points:g} as handed out{at}")
 
 
 def verify_course(course: Course,              # from `load_course`
