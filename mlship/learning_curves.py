@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from .core import UsageError
 
-# %% ../nbs/49_learning_curves.ipynb #5429699d
+# %% ../nbs/49_learning_curves.ipynb #522a115b
 LEARNING = tuple(np.geomspace(.1, 2, 16))         # exponents of curves of accuracy and error
 COST = tuple(-np.geomspace(.5, 3, 16))            # of time and memory: from below linear to cubic
 
@@ -24,6 +24,7 @@ class Curve:
     lacks: np.ndarray       # what the smallest part lacks of that
     noise: np.ndarray       # its standard deviation, of a single run at all the data
     start: float            # the smallest part
+    bounds: tuple = (-math.inf, math.inf)   # of what can be
     share: float = .9       # of the draws within an interval
 
     def draws(self, fraction: float) -> np.ndarray:
@@ -38,7 +39,7 @@ class Curve:
     def run(self) -> "tuple[float, float, float]":
         "The same for a single run on all the data, with the noise that runs have."
         rng = np.random.default_rng(1)
-        return _three(self.ends + self.noise * rng.standard_normal(len(self.ends)), self.share)
+        return _three((self.ends + self.noise * rng.standard_normal(len(self.ends))).clip(*self.bounds), self.share)
 
 
 def _three(draws, share):
@@ -70,7 +71,10 @@ def fit_curve(fractions,                 # of each run, above 0 and up to 1
               high: float = math.inf,    # no curve ends above
               draws: int = 4000,
               ) -> Curve:
-    "The curves that fit; `UsageError` with fewer than three different parts."
+    """The curves that fit; `UsageError` with fewer than three different parts.
+
+    Power laws with an asymptote (Cortes et al. 1993; Viering and Loog 2021, arXiv:2103.10948), all exponents weighed.
+    """
     f, y = np.asarray(fractions, float), np.asarray(values, float)
     keep = np.isfinite(y)
     f, y = f[keep], y[keep]
@@ -102,4 +106,5 @@ def fit_curve(fractions,                 # of each run, above 0 and up to 1
     all_ = np.concatenate(parts)
     fits = (all_[:, 1] >= low) & (all_[:, 1] <= high)
     if fits.sum() >= 50: all_ = all_[fits]
-    return Curve(*all_.T, start=start)
+    all_[:, 1] = all_[:, 1].clip(low, high)
+    return Curve(*all_.T, start=start, bounds=(low, high))

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Scale', 'scale_grid', 'fit_scale', 'scale']
 
-# %% ../nbs/61_scale.ipynb #ba645ae1
-import json, math
+# %% ../nbs/61_scale.ipynb #65ee0c77
+import json, math, re
 from dataclasses import dataclass
 from pathlib import Path
 from .card import number, render
@@ -16,8 +16,8 @@ from .parameters import check_parameters, known_parameters
 from .runs import Run, Runs, RunStore
 from .sweep import sweep
 
-# %% ../nbs/61_scale.ipynb #6b87588a
-_LOWER = ("loss", "error", "rmse", "mse", "mae", "perplexity", "brier", "wer", "mape")
+# %% ../nbs/61_scale.ipynb #6850a23a
+_LOWER = {"loss", "error", "errors", "rmse", "mse", "mae", "perplexity", "brier", "wer", "mape", "nll", "deviance"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Scale:
     seconds: Curve
     memory: "Curve | None"
     price: "float | None" = None   # of an hour
+    failed: int = 0              # runs that gave nothing
 
     @property
     def parts(self) -> "dict[float, list[Run]]":
@@ -67,6 +68,7 @@ class Scale:
         cost = f"It takes {_seconds(t)}"
         if self.memory: cost += f" and {human_size(self.memory.run()[0])} of memory"
         if self.price is not None: cost += f", for {t[0] / 3600 * self.price:.2g} at {number(self.price)} an hour"
+        if self.failed: said.append(f"{self.failed} of {self.failed + len(self.runs)} runs failed, and are left out.")
         return [*said, cost + "."]
 
     def table(self) -> "tuple[list[str], list[list[str]]]":
@@ -114,7 +116,7 @@ class Scale:
                 "seconds": self.seconds.run(), "memory": self.memory.run() if self.memory else None,
                 "cost": None if self.price is None else [s / 3600 * self.price for s in self.seconds.run()],
                 "runs": [{"sample": r.parameters["sample"], "metric": r.metrics[self.metric], "seconds": r.seconds,
-                          "memory": r.memory} for r in self.runs]}
+                          "memory": r.memory} for r in self.runs], "failed": self.failed}
 
     def _repr_html_(self):
         titles, rows = self.table()
@@ -147,7 +149,7 @@ def _seconds(three):
         f"{s / 3600:.1f} h"
     return f"{word(three[0])} (90 %: {word(max(0., three[1]))} to {word(three[2])})"
 
-# %% ../nbs/61_scale.ipynb #aad3325b
+# %% ../nbs/61_scale.ipynb #33d9fcca
 def scale_grid(notebook: "str | Path",     # its path
                fractions,                  # parts of the data
                repeats: "int | None" = None,  # runs of each part; None: 3 where there is a parameter `seed`, else 1
@@ -185,14 +187,15 @@ def fit_scale(runs: "list[Run]",            # on parts of the data
     if metric not in names:
         raise UsageError(f"not all runs recorded the number {metric!r}", fix=f"there are: {', '.join(names)}")
     parts, values = [float(r.parameters["sample"]) for r in done], [float(r.metrics[metric]) for r in done]
-    if lower is None: lower = any(w in metric.lower() for w in _LOWER)
+    if lower is None: lower = not _LOWER.isdisjoint(re.split("[^a-z]+", metric.lower()))
     inside = all(0 <= v <= 1 for v in values) and not lower
     quality = fit_curve(parts, values, low=0. if inside or lower and min(values) >= 0 else -math.inf,
                         high=1. if inside else math.inf)
     memory = [r.memory for r in done]
     return Scale(title, metric, lower, done, quality,
                  fit_curve(parts, [r.seconds for r in done], exponents=COST, low=max(r.seconds for r in done) * .8),
-                 fit_curve(parts, memory, exponents=COST, low=.8 * max(memory)) if all(memory) else None, price)
+                 fit_curve(parts, memory, exponents=COST, low=.8 * max(memory)) if all(memory) else None, price,
+                 len(runs) - len(done))
 
 
 def _number(v): return isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)

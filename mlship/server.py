@@ -19,7 +19,7 @@ from .release import replay
 from .store import Store, is_path, parse_ref
 from .watchdog import Hearts, SlowSenders, beat
 
-# %% ../nbs/29_server.ipynb #11997e2e
+# %% ../nbs/29_server.ipynb #a2a377ca
 @dataclass(frozen=True)
 class Settings:
     "What a worker needs to know; travels to it as JSON."
@@ -33,6 +33,7 @@ class Settings:
     timeout: float = 60         # seconds for a request, after which a worker that hangs is replaced; 0: for ever
     access_log: str = "off"     # auto, json, line or off
     app: dict = field(default_factory=dict)   # what else `create_app` takes
+    parent: int = 0             # the process that started the workers
 
 
 class PortTaken(MlshipError):
@@ -80,7 +81,7 @@ def _next_free(host, start):
         with contextlib.suppress(OSError): return _free(host, port)
     return _free(host, 0)
 
-# %% ../nbs/29_server.ipynb #4b490a4e
+# %% ../nbs/29_server.ipynb #8495a697
 def _marks(run, kind): return [p for p in Path(run).glob(f"{kind}-*")]
 
 
@@ -183,7 +184,10 @@ def worker_app(settings_json: str):
     def tick():
         service.tick()
         slow.look()
-    threading.Thread(target=beat, args=(mark, service.running, settings.timeout, tick), daemon=True).start()
+
+    threading.Thread(
+        target=beat, args=(mark, service.running, settings.timeout, settings.parent, tick), daemon=True
+    ).start()
     return app.wsgi_app
 
 
@@ -219,7 +223,7 @@ def _follow(service, settings, seconds=.5):
                 failed.add((name, version))
                 log.error("staying on %s: %s@%s cannot be served: %s", old.bundle.ref, name, version, e)
 
-# %% ../nbs/29_server.ipynb #7078639c
+# %% ../nbs/29_server.ipynb #2643e5c5
 def serve(
     refs: "list[str]",  # refs or paths
     *,
@@ -259,7 +263,7 @@ def serve(
     with place as run:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = run
         settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, reload, run, timeout,
-                            access_log, app)
+                            access_log, app, os.getpid())
         granian = _granian(settings, max_memory)
         granian.signal_handler_interrupt = _stop_of(granian)
         _parent[:] = [granian]

@@ -10,18 +10,19 @@ import contextlib, logging, math, os, signal, socket, stat, struct, sys, time
 from pathlib import Path
 from .proc import alive
 
-# %% ../nbs/27_watchdog.ipynb #8690c302
+# %% ../nbs/27_watchdog.ipynb #8a99c7d1
 log = logging.getLogger("mlship")
 
 
 def beat(mark: Path,            # the file whose time shows that this process lives
          running: dict,         # thread -> when its call of a model began, by time.monotonic()
          timeout: float,        # seconds that a call may take; 0: for ever
+         parent: int,           # whose end is ours; told, because it may be gone before we look
          tick=lambda: None,     # called at each beat
          seconds: float = .5,   # between two beats
          end=os._exit):         # how the process is ended
     "Runs in a thread of each worker: shows that it lives, and ends it when a call hangs or the parent is gone."
-    parent, grace = os.getppid(), 5
+    grace = 5
     while True:
         time.sleep(seconds)
         if os.name != "nt" and os.getppid() != parent:   # it was killed: nobody else would free the port
