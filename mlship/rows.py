@@ -35,9 +35,10 @@ def as_vectors(given,                     # array, DataFrame, tensor, list of li
         refuse([Problem(what, "are no rows of numbers", f"shape (rows, {dim or 'dimension'})", str(x.shape))])
     if dim is not None and x.shape[1] != dim:
         refuse([Problem(what, "have the wrong dimension", f"{dim} numbers each", f"{x.shape[1]} numbers")])
-    x = np.ascontiguousarray(x, "float32")
+    with np.errstate(over="ignore"): x = np.ascontiguousarray(x, "float32")
     for start in range(0, len(x), 65_536):   # in blocks: an array of booleans as large as a file would be too much
-        if not np.isfinite(x[start:start + 65_536].sum()):
+        with np.errstate(all="ignore"): fine = np.isfinite(x[start:start + 65_536].sum())
+        if not fine:
             bad = np.flatnonzero(~np.isfinite(x[start:start + 65_536]).all(axis=1))
             if len(bad):
                 i = start + int(bad[0])
@@ -60,12 +61,13 @@ def as_ids(given,              # array, Series, list
     "Ids as they are kept; `BadInput` names the first that is wrong or twice there."
     if length(given) != n: refuse([Problem("ids", "has another length", f"{n} ids", f"{length(given)} ids")])
     values = given.tolist() if hasattr(given, "tolist") else list(given)
+    word = {"int": "a 64-bit whole number", "str": f"a text of 1 to {MOST_ID} bytes"}.get(
+        kind, f"64-bit whole numbers for all, or texts of 1 to {MOST_ID} bytes")
     kind = kind or ("str" if values and isinstance(values[0], str) else "int")
     for i, v in enumerate(values):
         good = (type(v) is int and -2**63 <= v < 2**63 if kind == "int" else
                 isinstance(v, str) and 0 < len(v.encode("utf-8", "replace")) <= MOST_ID and "\0" not in v and _utf8(v))
         if not good:
-            word = "a 64-bit whole number" if kind == "int" else f"a text of 1 to {MOST_ID} bytes"
             refuse([Problem(f"ids[{i}]", "is no id of this index", word, show(v))])
     ids = np.array(values, "int64") if kind == "int" else np.array([v.encode() for v in values] or [b""])[:n]
     found, first = np.unique(ids, return_index=True)
@@ -106,8 +108,8 @@ class Ids:
         if self._order is None: self._order = np.argsort(self.base, kind="stable")
         out = np.full(len(ids), -1, "int64")
         if len(self.base):
-            at = np.searchsorted(self.base, ids, sorter=self._order)
-            near = self._order[np.minimum(at, len(self.base) - 1)]
+            at = np.searchsorted(self.base, ids, side="right", sorter=self._order) - 1
+            near = self._order[np.maximum(at, 0)]    # of rows with one id, saved with the dead among them: the last
             out = np.where((self.base[near] == ids) & alive[near], near, out)
         if self._places:
             for i, v in enumerate(ids.tolist()):

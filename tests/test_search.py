@@ -142,6 +142,25 @@ def test_bad_input_changes_nothing():
     assert len(index) == 600 and index.search(X, 1, exact=True).ids[:, 0].tolist() == list(range(600))
 
 
+def test_an_id_stays_one_row_through_saves_and_loads(tmp_path):
+    "A saved index still has the rows that an upsert replaced, dead: the next change must find the living one."
+    kept = {"int": list(range(100)), "str": [f"документ-{i}" for i in range(100)]}
+    for kind, ids in kept.items():
+        Index.build(X[:100], ids=ids).save(tmp_path / kind)
+        for step in range(1, 5):
+            index = Index.load(tmp_path / kind)
+            index.upsert(np.full((2, 16), step), ids[5:7])
+            assert len(index) == 100 and len(set(index.filter({}).tolist())) == 100
+            assert index.get(ids[5:6])[0]["vector"][0] == step
+            index.save(compact=step == 3)
+        again = Index.load(tmp_path / kind)
+        again.delete(ids[5:7])
+        assert len(again) == 98 and not {*ids[5:7]} & {*again.filter({}).tolist()}
+        again.add(X[:1], ids[5:6])
+        again.save(compact=False)
+        assert Index.load(tmp_path / kind).get(ids[5:6])[0]["vector"].tolist() == X[0].tolist()
+
+
 def test_two_processes_write_to_one_index(tmp_path):
     Index.build(X[:100]).save(tmp_path / "index")
     code = ("import sys, numpy as np; from mlship import Index; i = Index.load(sys.argv[1])\n"
