@@ -20,9 +20,10 @@ _RO, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 32, 4096, 16384
 
 def _libc(name, *args):
     "A system call by name, or OSError."
-    args = [a.encode() if isinstance(a, str) else a for a in args]
+    what, args = args[0] if args else None, [a.encode() if isinstance(a, str) else a for a in args]
     libc = ctypes.CDLL(None, use_errno=True)
-    if getattr(libc, name)(*args) != 0: raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
+    if getattr(libc, name)(*args) != 0:
+        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}", what)
 
 
 def _readable() -> "list[str]":
@@ -102,16 +103,14 @@ def serve_answers():
     "The child: give up rights, then run cells and answer questions until nobody asks."
     requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     how = json.loads(requests.readline())
-    if how["isolation"] == "full":
-        _loopback()
-        _new_root(how["root"], how["data"])
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2): os.dup2(nothing, fd)
-    _started(how)
+    say = lambda d: (replies.write(json.dumps(d).encode() + b"\n"), replies.flush())
+    try: _behind_the_wall(how)
+    except (Exception, SystemExit) as e:   # nothing of a student's has run yet: why is for whoever marks
+        say({"error": f"{type(e).__name__}: {e}"})
+        os._exit(1)
     space = types.ModuleType("__main__")
     sys.modules["__main__"] = space
     desk = Desk(vars(space))
-    say = lambda d: (replies.write(json.dumps(d).encode() + b"\n"), replies.flush())
     say({"value": how["isolation"]})
     for line in requests:
         q = json.loads(line)
@@ -120,8 +119,13 @@ def serve_answers():
     os._exit(0)
 
 
-def _started(how):
-    "What the child is once its root is its own: limits, then no rights."
+def _behind_the_wall(how):
+    "A root of its own, nothing to read or write by habit, limits, then no rights."
+    if how["isolation"] == "full":
+        _loopback()
+        _new_root(how["root"], how["data"])
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2): os.dup2(nothing, fd)
     os.environ.clear()
     os.environ.update(how["env"])
     if os.name != "nt": _limit(how["memory_mb"])
@@ -219,9 +223,9 @@ class Answers:
                 env=env,
                 uid=200_000 + secrets.randbelow(10**6) if full and os.geteuid() == 0 else 0,
             )
-            try: self._say(how, self.start)
-            except Lost:
-                raise UsageError("the process for students' code does not start", fix="mlship doctor") from None
+            try: why = self._say(how, self.start).get("error")
+            except Lost as e: why = f"it {e.state} at its start"
+            if why: raise UsageError(f"the process for students' code does not start: {why}", fix="mlship doctor")
             if not self._lost_on_the_way(): return
 
     def _say(self, question, seconds):

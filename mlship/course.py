@@ -177,7 +177,7 @@ def _lesson(path, d, limits, names, data):
     return Lesson(
         name,
         d.get("title", name),
-        file,
+        file.absolute(),   # marking works beside the lesson
         cells,
         exercises,
         d.get("parameters", {}),

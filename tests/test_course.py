@@ -29,6 +29,13 @@ def test_every_exercise_holds():
     assert [p for p in found if p.problems] == []
 
 
+def test_a_course_is_named_by_a_path_from_here(tmp_path, monkeypatch):
+    shutil.copytree(SMALL, tmp_path / "small")
+    monkeypatch.chdir(tmp_path)
+    found = verify_course(load_course("small"), notebooks=False)
+    assert {p.lesson for p in found} == {"01_numbers", "02_tables"} and not any(p.problems for p in found)
+
+
 def test_an_exercise_that_gives_itself_away_is_found(tmp_path):
     shutil.copytree(SMALL, tmp_path / "small")
     book = tmp_path / "small" / "lessons" / "01_numbers.ipynb"
