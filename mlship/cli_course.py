@@ -26,7 +26,8 @@ def course():
 @click.option("--student", help="The variant of a student: the seed comes from the course's secret and this name.")
 def build(folder, output, seed, student):
     "Write the students' version: no solutions, no hidden tests."
-    from mlship.course import build_course, load_course
+    from mlship.course import load_course
+    from mlship.handout import build_course
     from mlship.variants import student_seed
     c = load_course(folder)
     if student and c.variants: seed = student_seed(c.name, student)
@@ -128,7 +129,7 @@ _folder = click.option("--in", "folder", type=click.Path(path_type=Path, exists=
 @_folder
 def check(what, hint, folder):
     "Check your saved answers; the exit code is 1 while something is not right."
-    from mlship.course import handed_out
+    from mlship.handout import handed_out
     from mlship.study import check_lesson
     c, bad = handed_out(folder), 0
     for lesson in _lessons(c, what):
@@ -145,7 +146,7 @@ def check(what, hint, folder):
 @_folder
 def status(folder):
     "How far you are, and what comes next."
-    from mlship.course import handed_out
+    from mlship.handout import handed_out
     from mlship.student import read_progress
     c, after = handed_out(folder), None
     done = read_progress(c.path)
@@ -203,7 +204,7 @@ def _keys():
 def watch(folder):
     "Check again whenever a lesson is saved. Keys: h a hint, n the next exercise, l the list, q ends."
     from mlship.core import MlshipError
-    from mlship.course import handed_out
+    from mlship.handout import handed_out
     from mlship.study import check_lesson, due_first
     c, marks, times, hint, skipped = handed_out(folder), {}, {}, 0, 0
     def todo(): return [(n, m) for n in c.lessons for m in marks.get(n, ()) if _signs.get(m.state) not in ("✓", "…")]

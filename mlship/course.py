@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['Exercise', 'Cell', 'Lesson', 'Course', 'as_cell', 'given', 'visible', 'solved', 'cells_of', 'read_cells',
-           'load_course', 'answer_key', 'cell_id', 'for_students', 'handed_out', 'build_course']
+           'load_course']
 
 # %% ../nbs/52_course.ipynb #2096077a
-import builtins, hashlib, json, keyword, re, sys
+import builtins, json, keyword, re, sys
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from .core import MlshipError, NotFound, check_name, need, write_atomic
+from .core import NotFound, check_name, need
 from .course_data import BadCourse, data_files
 
 # %% ../nbs/52_course.ipynb #ba2e3d77
@@ -204,111 +204,3 @@ def load_course(path: "str | Path") -> Course:
     name = check_name(d.get("name", path.absolute().name), "course")
     return Course(name, d.get("title", name), path, {x.name: x for x in found}, bool(d.get("variants", False)),
                   _late(path/"course.toml", d.get("late", {})), "git" if d.get("submit") == "git" else "file")
-
-# %% ../nbs/52_course.ipynb #868d811f
-def answer_key(exercise: Exercise, value) -> str:
-    "A questionnaire's answer as students' files hold it: numbers to six digits, short texts without case and spaces."
-    if exercise.kind == "number" and isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = f"{value:.6g}"
-    elif exercise.kind == "short":
-        value = " ".join(str(value).casefold().split())
-    return hashlib.sha256(json.dumps([exercise.name, value]).encode()).hexdigest()[:24]
-
-
-def cell_id(lesson: str, number: int) -> str:   # a lesson's name; which of its cells
-    "The id that a cell is handed out with, the same in every variant."
-    return f"{lesson}-{number}"[-60:]
-
-
-def _handed_out(lesson, raw, seed):
-    cells = []
-    for n, (cell, c) in enumerate(zip(raw, lesson.cells)):
-        source = visible(given(cell["source"]))
-        if c.role == "check": source = f'from mlship import check\ncheck("{c.exercise}")'
-        meta = {"tags": cell.get("metadata", {}).get("tags", [])} if cell.get("metadata", {}).get("tags") else {}
-        if c.role in ("answer", "check"):
-            meta["mlship"] = {{"answer": "exercise", "check": "check"}[c.role]: c.exercise}
-        new = {
-            "id": cell_id(lesson.name, n),
-            "cell_type": cell["cell_type"],
-            "metadata": meta,
-            "source": source,
-        }
-        cells.append(new | ({"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}))
-        values = lesson.parameters | ({"seed": seed} if seed is not None else {})
-        if "parameters" in meta.get("tags", []) and values:
-            text = "\n".join(f"{k} = {v!r}" for k, v in values.items())
-            cells.append(
-                {
-                    "id": f"{lesson.name}-given"[-60:],
-                    "cell_type": "code",
-                    "metadata": {"tags": ["injected-parameters"]},
-                    "source": text,
-                    "outputs": [],
-                    "execution_count": None,
-                }
-            )
-    return {
-        "cells": cells,
-        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-
-
-def for_students(course: Course, seed: "int | None" = None) -> "dict[str, str | bytes]":
-    "The student's version: the text of every file (data: its bytes), by name. `seed` is this student's own."
-    lessons = []
-    files = {n: (x.path.parent/n).read_bytes() for x in course.lessons.values() for n in x.data}
-    for lesson in course.lessons.values():
-        raw, _ = read_cells(lesson.path)
-        files[f"{lesson.name}.ipynb"] = json.dumps(_handed_out(lesson, raw, seed), indent=1, ensure_ascii=False) + "\n"
-        exercises = []
-        for e in lesson.exercises.values():
-            right = e.answer if e.kind == "short" and isinstance(e.answer, list) else [e.answer]
-            exercises.append(dict(
-                name=e.name, points=e.points, hints=list(e.hints), kind=e.kind, choices=list(e.choices),
-                keys=[] if e.kind in ("code", "text") else [answer_key(e, r) for r in right]))
-        lessons.append(dict(name=lesson.name, title=lesson.title, seconds=lesson.seconds, memory_mb=lesson.memory_mb,
-                            parameters=lesson.parameters | ({"seed": seed} if seed is not None else {}),
-                            due=lesson.due, data=list(lesson.data), exercises=exercises, cells=[
-                                dict(role=c.role, exercise=c.exercise, source=visible(given(c.source)))
-                                for c in lesson.cells if c.role != "read"]))
-    about = dict(name=course.name, title=course.title, submit=course.submit, lessons=lessons)
-    files["course.json"] = json.dumps(about, indent=1) + "\n"
-    if (course.path/"README.md").exists(): files["README.md"] = (course.path/"README.md").read_text(encoding="utf-8")
-    return files
-
-
-def handed_out(folder: "str | Path") -> Course:   # with course.json in it, or in a folder above
-    "The course as a student has it: visible checks, and hashes where the answers of questionnaires were."
-    start = Path(folder).absolute()
-    file = next((p/"course.json" for p in [start, *start.parents] if (p/"course.json").is_file()), None)
-    if not file:
-        raise NotFound(f"there is no course.json in {folder}", fix="go to the folder that `mlship course start` made")
-    try:
-        d, lessons = json.loads(file.read_text(encoding="utf-8")), {}
-        for x in d["lessons"]:
-            kinds = {e["name"]: Exercise(**{k: tuple(v) if isinstance(v, list) else v for k, v in e.items()})
-                     for e in x["exercises"]}
-            lessons[x["name"]] = Lesson(x["name"], x["title"], file.parent/f"{x['name']}.ipynb",
-                                        tuple(Cell(**c) for c in x["cells"]), kinds, x["parameters"], x["seconds"],
-                                        x["memory_mb"], tuple(x.get("data", ())), x["due"])
-        return Course(d["name"], d["title"], file.parent, lessons, submit=d["submit"])
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):
-        raise BadCourse(f"{file} cannot be read", fix="run `mlship course start` again in that folder") from None
-
-
-def build_course(course: Course,          # from `load_course`
-                 folder: "str | Path",    # where; it must be empty or not there
-                 seed: "int | None" = None,  # one student's variant
-                 ) -> "list[Path]":
-    "Write the student's version."
-    folder, files = Path(folder), for_students(course, seed)
-    if folder.exists() and any(folder.iterdir()):
-        raise MlshipError(f"{folder} is not empty", fix="name a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder/name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder/name, content)
-    return [folder/name for name in files]

@@ -12,7 +12,8 @@ from .answers import Answers, warm_answers
 from .checking import Lost, Remote, StudentError, run_checks, value_of
 from .course_data import inside
 from .warm import Warm, imports_of
-from .course import BadCourse, Exercise, Lesson, answer_key, given, solved, visible
+from .course import BadCourse, Exercise, Lesson, given, solved, visible
+from .handout import answer_key
 
 # %% ../nbs/55_marking.ipynb #dd266163
 @dataclass(frozen=True)

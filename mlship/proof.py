@@ -12,7 +12,8 @@ from pathlib import Path
 from .answers import choose_isolation
 from .core import write_atomic
 from .course_data import lay_out
-from .course import Course, Lesson, for_students, given, solved
+from .course import Course, Lesson, given, solved
+from .handout import for_students
 from .marking import Warmed, mark_lesson, solution_of
 from .notebook import NotebookFailed, run_notebook
 from .proc import run

@@ -8,7 +8,8 @@ __all__ = ['BadSubmission', 'cell_ids', 'answers_of']
 # %% ../nbs/57_returned.ipynb #0c0a689e
 import ast, builtins, json, re
 from .core import MlshipError
-from .course import Lesson, as_cell, cell_id, cells_of, given
+from .course import Lesson, as_cell, cells_of, given
+from .handout import cell_id
 
 # %% ../nbs/57_returned.ipynb #e137be35
 class BadSubmission(MlshipError):

@@ -9,7 +9,8 @@ __all__ = ['find_course', 'merge', 'start', 'answers_in', 'check_lesson', 'due_f
 import hashlib, io, json, zipfile
 from pathlib import Path
 from .core import MlshipError, NotFound, UsageError, templates, utc_now, write_atomic
-from .course import Course, Lesson, as_cell, for_students, handed_out, load_course, read_cells
+from .course import Course, Lesson, as_cell, load_course, read_cells
+from .handout import for_students, handed_out
 from .marking import Mark, mark_lesson
 from .proc import run
 from .student import note_progress
@@ -17,14 +18,17 @@ from .student import note_progress
 # %% ../nbs/58_study.ipynb #d918af68
 def find_course(what: "str | Path") -> "dict[str, str]":   # a folder, or a name
     "The files that students get."
-    for folder in (Path(what), templates()/"courses"/str(what)):
+    ours = templates().resolve()   # an installed mlship has courses as students get them; a checkout their sources
+    for folder in (Path(what), ours/"courses"/str(what), ours.parent/"courses"/str(what)):
         if (folder/"course.toml").is_file(): return for_students(load_course(folder))
         if (folder/"course.json").is_file():
-            data = {n: (folder/n).read_bytes() for x in handed_out(folder).lessons.values() for n in x.data}
-            return {p.name: p.read_text(encoding="utf-8") for p in sorted(folder.iterdir()) if p.is_file()
-                    and p.name not in data} | data
-    there = sorted(p.parent.name for p in (templates()/"courses").glob("*/course.json"))
-    raise NotFound(f"there is no course {what}", fix=f"name its folder{', or ' + ', '.join(there) if there else ''}")
+            text = [*folder.glob("*.ipynb"), *folder.glob("clean/*.ipynb"), folder/"course.json", folder/"README.md"]
+            data = [folder/n for x in handed_out(folder).lessons.values() for n in x.data]
+            data += [folder/"clean"/p.relative_to(folder) for p in data]
+            return ({p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in sorted(text) if p.is_file()}
+                    | {p.relative_to(folder).as_posix(): p.read_bytes() for p in data if p.is_file()})
+    there = {p.parent.name for at in (ours, ours.parent) for p in at.glob("courses/*/course.*")}
+    raise NotFound(f"there is no course {what}", fix=f"name its folder{', or ' + ', '.join(sorted(there)) if there else ''}")
 
 
 def _mark_of(raw):
@@ -81,12 +85,11 @@ def start(what: "str | Path",            # a course: a folder, or a name
     if (folder/"course.json").exists() and handed_out(folder).name != name:
         raise UsageError(f"{folder} has another course, {handed_out(folder).name}", fix="name a new folder")
     said, kept = {}, folder/".mlship"/"given"
-    kept.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
         here, given = folder/file, kept/file
+        for p in (here, given): p.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(text, bytes):   # data is nobody's work
             said[file] = "new" if not here.exists() else "kept" if here.read_bytes() == text else "updated"
-            here.parent.mkdir(parents=True, exist_ok=True)
             if said[file] != "kept": write_atomic(here, text)
             continue
         now = here.read_text(encoding="utf-8") if here.exists() else None

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mlship.course import build_course, load_course
+from mlship.course import load_course
+from mlship.handout import build_course
 from mlship.marking import mark_lesson, solution_of, with_parameters
 from mlship.proof import verify_course
 from mlship.student import check

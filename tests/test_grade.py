@@ -14,7 +14,8 @@ import pytest
 
 from mlship.answers import Answers, choose_isolation
 from mlship.checking import run_checks
-from mlship.course import for_students, load_course, solved
+from mlship.course import load_course, solved
+from mlship.handout import for_students
 from mlship.marking import solution_of
 
 SMALL = Path(__file__).parent / "courses" / "small"
