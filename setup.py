@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).resolve().parent
 # '=' only, and no interpolation: a requirement may contain ':' or '%'
@@ -69,6 +71,38 @@ def templates():
             for name in sorted(names) if not name.endswith(".pyc")]
 
 
+def place_courses(top):
+    """Write the courses as students get them, without solutions and hidden tests, below `top`, a package that is built.
+
+    An editable install has none: there `mlship course start NAME` takes them from courses/.
+    """
+    for toml in sorted((HERE / "courses").glob("*/course.toml")):
+        sys.path.insert(0, str(HERE))
+        try:
+            from mlship.course import load_course
+            from mlship.handout import build_course
+        finally:
+            sys.path.remove(str(HERE))
+        folder = Path(top) / "templates" / "courses" / toml.parent.name
+        shutil.rmtree(folder, ignore_errors=True)
+        build_course(load_course(toml.parent), folder)
+
+
+class BuildPackage(build_py):
+    "And the courses"
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            place_courses(Path(self.build_lib) / LIB)
+
+
+class BuildSource(sdist):
+    "And the courses: a wheel made from it has them, too, without their sources"
+    def make_release_tree(self, base_dir, files):
+        super().make_release_tree(base_dir, files)
+        place_courses(Path(base_dir) / LIB)
+
+
 place_templates()
 readme = HERE / "README.md"
 setup(
@@ -91,4 +125,5 @@ setup(
     extras_require=extras(),
     entry_points={"console_scripts": lines("console_scripts"), **groups("entry_points_")},
     zip_safe=False,
+    cmdclass={"build_py": BuildPackage, "sdist": BuildSource},
 )

@@ -33,6 +33,7 @@ def make_wheel(folder: Path,   # where it goes
     for at, top, kind in ((package, "mlship", "*.py"), (drawn, "mlship/templates", "*")):
         for f in sorted(at.rglob(kind)):
             inside = f.relative_to(at)
+            if inside.parts[0] == "courses": continue   # for students: an image has no use for them
             if f.is_file() and "__pycache__" not in inside.parts and inside.name != ".DS_Store":
                 files[f"{top}/{inside.as_posix()}"] = f.read_bytes()
     # a source tree has PKG-INFO, and its licence beside the package

@@ -25,10 +25,10 @@ def find_course(what: "str | Path") -> "dict[str, str]":   # a folder, or a name
             text = [*folder.glob("*.ipynb"), *folder.glob("clean/*.ipynb"), folder/"course.json", folder/"README.md"]
             data = [folder/n for x in handed_out(folder).lessons.values() for n in x.data]
             data += [folder/"clean"/p.relative_to(folder) for p in data]
-            return ({p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in sorted(text) if p.is_file()}
-                    | {p.relative_to(folder).as_posix(): p.read_bytes() for p in data if p.is_file()})
+            return {p.relative_to(folder).as_posix(): p.read_bytes() if p in data else p.read_text(encoding="utf-8")
+                    for p in [*text, *data] if p.is_file()}
     there = {p.parent.name for at in (ours, ours.parent) for p in at.glob("courses/*/course.*")}
-    raise NotFound(f"there is no course {what}", fix=f"name its folder{', or ' + ', '.join(sorted(there)) if there else ''}")
+    raise NotFound(f"there is no course {what}", fix=", or ".join(["name its folder", *sorted(there)]))
 
 
 def _mark_of(raw):

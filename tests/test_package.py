@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -54,6 +55,29 @@ def test_the_wheel_has_the_templates(tmp_path, how):
     assert packed == template_files(ROOT / "templates")
     assert not any(n.startswith(("tests", "nbs", "benchmarks", "templates")) for n in names)
     assert "mlship = mlship.cli:main" in entry_points and "[mlship.adapters]" in entry_points
+
+
+@pytest.mark.parametrize("by_way_of", ["the checkout", "an sdist"])
+def test_the_wheel_has_courses_as_students_get_them(tmp_path, by_way_of):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in SOURCES:
+        shutil.copy(ROOT / name, copy)
+    shutil.copytree(ROOT / "mlship", copy / "mlship", ignore=shutil.ignore_patterns("templates", "__pycache__"))
+    shutil.copytree(ROOT / "templates", copy / "mlship" / "templates")
+    shutil.copytree(ROOT / "tests" / "courses" / "small", copy / "courses" / "small")
+    if by_way_of == "an sdist":
+        done = subprocess.run([sys.executable, "setup.py", "-q", "sdist", "-d", str(tmp_path)], cwd=copy, timeout=300,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (copy,) = tmp_path.glob("*.tar.gz")
+        with tarfile.open(copy) as source:
+            assert not any("/courses/small/lessons" in n for n in source.getnames())
+    with zipfile.ZipFile(wheel_of(copy, tmp_path / "out")) as wheel:
+        course = {n.removeprefix("mlship/templates/courses/small/"): wheel.read(n).decode() for n in wheel.namelist()
+                  if n.startswith("mlship/templates/courses/")}
+    assert {"01_numbers.ipynb", "clean/02_tables.ipynb", "course.json", "data/points.csv"} <= set(course)
+    assert not re.search("BEGIN SOLUTION|HIDDEN TESTS|Because every number", "".join(course.values()))
 
 
 def test_every_entry_point_loads():
