@@ -32,7 +32,7 @@ define install
 	else $(1)/bin/python -m pip install -qq --disable-pip-version-check $(2); fi
 endef
 
-.PHONY: help demo test check lint nbtest pytest tutorials clients deep tensorflow browser container export docs bench constraints clean
+.PHONY: help demo test check lint nbtest pytest tutorials clients deep course tensorflow browser container export docs bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -98,6 +98,10 @@ deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGB
 	@echo "== deep"; $(OWN_HOME) for n in $$(grep -lE '"#\| (torch|fastai|transformers|boosting)' nbs/*.ipynb); do \
 	$(DEEP)/bin/nbdev-test "$$n" --flags "torch fastai transformers boosting" || exit 1; done && \
 	$(DEEP)/bin/python -m pytest tests/deep $(PYTEST_ARGS) && $(DEEP)/bin/python -m $(NBVAL) $(DEEP_TUTORIALS)
+
+course: $(DEEP)/.for-$(DEEP_KEY)  ## prove the courses: every exercise fails as handed out, passes solved; every lesson runs
+	@echo "== course"; $(OWN_HOME) for c in courses/*/course.toml; do \
+	$(DEEP)/bin/mlship course verify "$$(dirname "$$c")" || exit 1; done
 
 TENSORFLOW     := .venv-tensorflow
 ALL_TENSORFLOW := -c constraints.txt -c tests/deep/constraints-tensorflow.txt tensorflow-cpu keras -e '.[dev,sklearn]'
