@@ -906,6 +906,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'mlship.live.Serving._ipython_display_': ('live.html#serving._ipython_display_', 'mlship/live.py'),
                              'mlship.live.Serving._repr_html_': ('live.html#serving._repr_html_', 'mlship/live.py'),
                              'mlship.live.Serving.alive': ('live.html#serving.alive', 'mlship/live.py'),
+                             'mlship.live.Serving.ref': ('live.html#serving.ref', 'mlship/live.py'),
                              'mlship.live.Serving.stop': ('live.html#serving.stop', 'mlship/live.py'),
                              'mlship.live.Serving.url': ('live.html#serving.url', 'mlship/live.py'),
                              'mlship.live.Serving.why': ('live.html#serving.why', 'mlship/live.py'),

@@ -228,7 +228,7 @@ class Bundle:
 
     def _repr_html_(self): return render("card/card.html", card=self.card())
 
-    def serve(self, **options):   # port, height, workers
+    def serve(self, **options):   # port, height, workers, follow
         "Serve it from this notebook: its page, here, until `%serve stop` or the kernel's end."
         return need("mlship.live", "notebook", "a server in a notebook").serve_here(self, **options)
 

@@ -27,7 +27,7 @@ def address(port: int, environ=os.environ) -> str:   # ends with a slash; "" on 
     return f"http://127.0.0.1:{port}/"
 
 # %% ../nbs/60_live.ipynb #975f3fe4
-def child(kernel: int, ref: str, port: int, workers: int):
+def child(kernel: int, ref: str, port: int, workers: int, store: str):
     "The server's process: serves until told to end, or until the kernel is gone."
     def watch():
         there = (lambda: alive(kernel)) if os.name == "nt" else (lambda: os.getppid() == kernel)
@@ -39,11 +39,11 @@ def child(kernel: int, ref: str, port: int, workers: int):
     def ready(url, seconds):
         sys.stdout.write(url + "\n")
         sys.stdout.flush()
-    try: serve([ref], port=port, workers=workers, access_log="off", on_ready=ready)
+    try: serve([ref], store=store or None, port=port, workers=workers, access_log="off", on_ready=ready)
     except MlshipError as e: sys.exit(str(e))
 
 
-_code = "import sys; from mlship.live import child; a = sys.argv; child(int(a[1]), a[2], int(a[3]), int(a[4]))"
+_code = "import sys; from mlship.live import child; a = sys.argv; child(int(a[1]), a[2], int(a[3]), int(a[4]), a[5])"
 
 
 @dataclass
@@ -53,11 +53,17 @@ class Serving:
     port: int
     process: Beside
     height: int = 640
+    follow: bool = False   # serves what the name means, whichever version that is
 
     @property
     def url(self) -> str:
         "Where this machine reaches it."
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ref(self) -> str:
+        "What it serves: a version, or a name."
+        return self.bundle.name if self.follow else self.bundle.ref
 
     @property
     def alive(self) -> bool: return self.process.alive
@@ -73,7 +79,7 @@ class Serving:
 
     def _repr_html_(self):
         at = address(self.port)
-        return render("live/live.html", ref=self.bundle.ref, name=self.bundle.name, at=at, height=self.height,
+        return render("live/live.html", ref=self.ref, name=self.bundle.name, at=at, height=self.height,
                       proxied=at.startswith("/"), why="" if self.alive else self.why())
 
     def _ipython_display_(self):
@@ -85,10 +91,10 @@ class Serving:
 
     def __repr__(self):
         if not self.alive:
-            return (f"{self.bundle.ref} is not served any more: {self.why()}\n"
+            return (f"{self.ref} is not served any more: {self.why()}\n"
                     f"%serve {self.bundle.name}  starts it again")
         at = address(self.port) or self.url
-        return f"{self.bundle.ref} is served at {at}\n%serve stop {self.bundle.name}  ends it"
+        return f"{self.ref} is served at {at}\n%serve stop {self.bundle.name}  ends it"
 
 
 _here: "dict[str, Serving]" = {}   # by model name: what this kernel serves
@@ -102,13 +108,16 @@ def serving() -> "list[Serving]":
 def serve_here(bundle: Bundle,
                *, port: "int | None" = None,   # None: the one it had, else 8000 or the next free one
                height: int = 640,              # pixels of the page
-               workers: int = 1) -> Serving:
+               workers: int = 1,
+               follow: bool = False,           # serve what its name means: another version, once that is promoted
+               ) -> Serving:
     "Serve a bundle from this kernel; run again, it stays as it is, or gives way to another version at its address."
     if "IPython" not in sys.modules or sys.modules["IPython"].get_ipython() is None:
         raise UsageError("there is no notebook here that could show a page",
                          fix=f"in a terminal:  mlship serve {bundle.ref}; in Python:  mlship.serve([{bundle.ref!r}])")
     old = _here.get(bundle.name)
-    if old and old.alive and old.bundle.folder == bundle.folder and port in (None, old.port):
+    same = old and old.alive and old.follow == follow and (follow or old.bundle.folder == bundle.folder)
+    if same and port in (None, old.port):
         old.height = height
         return old
     wanted = port if port is not None else old.port if old else None
@@ -122,13 +131,14 @@ def serve_here(bundle: Bundle,
     except MlshipError as e:
         e.fix = e.fix.replace("--port", "port=") if port is not None else e.fix
         raise
-    words = (os.getpid(), bundle.folder, wanted, workers)
+    words = (os.getpid(), bundle.name if follow else bundle.folder, wanted, workers,
+             bundle.folder.parents[2] if follow else "")
     process = Beside([sys.executable, "-c", _code, *map(str, words)])
     if not process.line.startswith("http"):   # Granian says there that a worker ended, now and then before we do
         process.wait(10)
         process.end()
         raise MlshipError(process.said() or process.line, fix="mlship doctor  checks the installation and the store")
-    _here[bundle.name] = Serving(bundle, wanted, process, height)
+    _here[bundle.name] = Serving(bundle, wanted, process, height, follow)
     return _here[bundle.name]
 
 

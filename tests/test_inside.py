@@ -90,6 +90,22 @@ def test_it_survives_a_second_run_and_gives_way_to_a_new_version_at_its_address(
     assert gone(url), "the server outlived its kernel"
 
 
+def test_it_follows_the_name_where_it_is_told_to(home):
+    with Lab() as lab:
+        lab.run(SHIP.replace("FACTOR", "2"))
+        lab.run("from mlship.release import promote, rollback; from mlship.store import Store; promote(Store(), b.ref)")
+        text, page = lab.run("b.serve(follow=True)")
+        url = shown(page)
+        assert ask(url)["version"] == 1 and "times is served" in text
+        lab.run(SHIP.replace("FACTOR", "3"))
+        assert shown(lab.run("b.serve(follow=True)")[1]) == url and ask(url)["version"] == 1, "nothing was promoted"
+        lab.run("promote(Store(), b.ref)")
+        until = time.monotonic() + 15
+        while ask(url)["version"] == 1 and time.monotonic() < until: time.sleep(.1)
+        assert ask(url) == {"predictions": [30.0], "model": "times", "version": 2}
+        assert shown(lab.run("b.serve()")[1]) == url and ask(url)["version"] == 2 and "times@2" in lab.run("%serve")[0]
+
+
 @pytest.mark.linux
 @pytest.mark.faults
 def test_a_killed_kernel_takes_its_server_along_and_a_killed_server_is_told(home):
