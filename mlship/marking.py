@@ -81,13 +81,14 @@ def mark_lesson(lesson: Lesson,            # from the course
                 hidden: bool = True,       # hidden tests too
                 isolation: str = "full",   # full, or limits (one's own work)
                 warm: "Warmed | None" = None,   # with it, answers begin in processes that have done the imports
+                only: "tuple | None" = None,   # mark these exercises alone; all answers run all the same
                 ) -> "list[Mark]":         # one for each exercise; 0 until its checks reported
     "Run a student's answers in a process of their own, ask them, and mark them."
     with inside(lesson.path.parent) if lesson.data else contextlib.nullcontext():
-        return _marked(lesson, answers, seed, hidden, isolation, warm)
+        return _marked(lesson, answers, seed, hidden, isolation, warm, only)
 
 
-def _marked(lesson, answers, seed, hidden, isolation, warm):
+def _marked(lesson, answers, seed, hidden, isolation, warm, only):
     frame, setup = with_parameters(lesson, seed), {"__name__": "__checks__"}
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -100,7 +101,8 @@ def _marked(lesson, answers, seed, hidden, isolation, warm):
     data = {n: lesson.path.parent/n for n in lesson.data}
     with Answers(cells, seconds=lesson.seconds, memory_mb=lesson.memory_mb, isolation=isolation, data=data,
                  warm=warm and warm.of(lesson, isolation)) as ask:
-        return [_mark(lesson, e, answers, ask, setup, hidden) for e in lesson.exercises.values()]
+        return [_mark(lesson, e, answers, ask, setup, hidden) for e in lesson.exercises.values()
+                if only is None or e.name in only]
 
 
 def _mark(lesson, e, answers, ask, setup, hidden):

@@ -90,10 +90,12 @@ def _try_out(lesson, seeds, isolation, problems, stubs, right, warm):
             why = "; ".join(c["message"] for c in m.cases if not c["ok"])
             if m.state not in ("passed", "to be marked"):
                 problems[m.exercise].append(f"its solution is {m.state}{at}: {why}")
-        for n in lesson.exercises:  # the others solved: what fails is this one
-            marks = mark_lesson(lesson, right | {n: stubs[n]}, seed=seed, isolation=isolation, warm=warm)
-            m = next(m for m in marks if m.exercise == n)
-            if m.score: problems[n].append(f"it earns {m.score:g} of {m.points:g} as handed out{at}")
+        # the others solved: what fails is this one; a questionnaire's answers are nobody's but their own
+        asked = tuple(n for n, e in lesson.exercises.items() if e.kind != "code")
+        for names in [*((n,) for n in lesson.exercises if n not in asked), *([asked] if asked else [])]:
+            for m in mark_lesson(lesson, right | {n: stubs[n] for n in names}, seed=seed, isolation=isolation,
+                                 warm=warm, only=names):
+                if m.score: problems[m.exercise].append(f"it earns {m.score:g} of {m.points:g} as handed out{at}")
 
 
 def verify_course(course: Course,              # from `load_course`
