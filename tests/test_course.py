@@ -1,6 +1,7 @@
 """The small course: what students get, and the proof that it can be solved."""
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from mlship.proof import verify_course
 from mlship.student import check
 from mlship.study import start
 
-SMALL = Path(__file__).parent / "courses" / "small"
+ROOT = Path(__file__).parent.parent
+SMALL = ROOT / "tests" / "courses" / "small"
 
 
 def mlship(*words):
@@ -55,6 +57,23 @@ def test_students_get_no_solution_and_no_hidden_test(tmp_path):
     book = json.loads((tmp_path / "out" / "01_numbers.ipynb").read_text())
     assert ["injected-parameters"] in [c["metadata"].get("tags") for c in book["cells"]] and "seed = 17" in text
     assert mlship("course", "build", SMALL, "-o", tmp_path / "out")[0] == 1
+
+
+def authored():
+    return sorted(p.parent for p in (ROOT / "courses").glob("*/course.toml"))
+
+
+@pytest.mark.parametrize("course", authored(), ids=lambda p: p.name)
+def test_a_course_of_ours_begins_by_its_name_without_its_solutions(course, tmp_path):
+    "In a checkout; tests/test_package.py has the wheel. `make course` proves that it can be solved"
+    folder, said = start(course.name, tmp_path / "mine")
+    for lesson in load_course(course).lessons.values():
+        assert said[f"{lesson.name}.ipynb"] == said[f"clean/{lesson.name}.ipynb"] == "new"
+        given = "".join((folder / place / f"{lesson.name}.ipynb").read_text() for place in ("", "clean"))
+        assert "BEGIN SOLUTION" not in given and "HIDDEN TESTS" not in given
+        assert any(e.kind == "code" for e in lesson.exercises.values()) and "check(" in given
+        for picture in re.findall(r"\]\((pictures/[^)]+)\)", given):
+            assert (folder / picture).is_file(), picture
 
 
 @pytest.mark.parametrize("lesson", ["01_numbers", "02_tables"])
