@@ -31,10 +31,11 @@ from .freeze import thaw
 from .inputs import Batch, decode_rows
 from .keys import PublicKey, key_id, sign, verify
 from .model import adapter
+from .outputs import alone
 from .pack import check_path
 from .plan import Declined, Plan, load_plan
 from .requirements import closure
-from .schema import Signature
+from .schema import Signature, length
 
 # %% ../nbs/08_bundle.ipynb #3ce5ff1a
 FORMAT = 1   # of bundle.json; raise it when a reader must know, and add the way up to _upgrades
@@ -208,8 +209,8 @@ class Bundle:
         code, kind = self.code, adapter(self.manifest["adapter"])
         read = lambda file: self.read(f"model/{file}")
         try:
-            faster = "model/program" in self.manifest["files"]
-            model = kind.load_program(read) if faster else kind.load(read, code, self.folder/"code")
+            model = kind.load_program(read) if "model/program" in self.manifest["files"] else None
+            if model is None: model = kind.load(read, code, self.folder/"code")
             hooks = (None, None)
             if "model/hooks.pkl" in self.manifest["files"]: hooks = thaw(read("hooks.pkl"), code, self.folder/"code")
             return model, *hooks
@@ -305,9 +306,9 @@ class LoadedModel:
 
     def predict(self, X):
         "Answers for a batch: what the model gives, through `before` and `after`."
-        if self.before is not None: X = self.before(X)
-        y = self.adapter.predict(self.model, X, self.options)
-        return self.adapter.arrays(y if self.after is None else self.after(y))
+        y = self.adapter.predict(self.model, X if self.before is None else self.before(X), self.options)
+        y = self.adapter.arrays(y if self.after is None else self.after(y))
+        return alone(y, self.signature.outputs[0]) if self.signature.outputs and length(X) == 1 else y
 
     def predict_proba(self, X):
         "Probabilities, shape (rows, classes), in the order of `signature.classes`."

@@ -89,7 +89,7 @@ def ship(
         ready = X if before is None else before(X)
         description = adapter.describe(model, take(ready, few))
         signature = _named(signature, description)
-        runtime = _Here(adapter, model, before, after, description)
+        runtime, home = _Here(adapter, model, before, after, description), adapter.portable(model)
         predicted = answers(runtime.predict(X), n)
         probabilities = answers(runtime.predict_proba(X), n, "predict_proba") if description.proba else None
     except MlshipError: raise
@@ -105,8 +105,12 @@ def ship(
 
     whole = _decoded(signature, X)
     sample = rows_json(signature, take(X, few))
+    whole_few = predicted if len(few) == n else _rows(predicted, few)
+    if home is not model:   # from here on what counts is what it says where it will be loaded
+        runtime = _Here(adapter, home, before, after, description)
+        whole_few = answers(runtime.predict(take(X, few)), len(few))
     here = to_list(answers(runtime.predict(take(X, few)), len(few)))
-    same_again = not differs(here, to_list(predicted if len(few) == n else _rows(predicted, few)), adapter.tolerance)
+    same_again = not differs(here, to_list(whole_few), adapter.tolerance)
     sent = _ask(runtime, signature, sample, description.proba)
     if same_again and (table := side_by_side(("sent as JSON", "notebook"), sent["answers"], here, adapter.tolerance)):
         raise CannotShip(f"the same rows get other answers when they are sent as JSON:\n{table}",
@@ -130,7 +134,7 @@ def ship(
                 model, signature, whole.columns, whole.n, *_native_calls(adapter, model, before, description), before
             )
         if plan and not compiled.plan:
-            faster = adapter.program(model, take(ready, few), description.options,
+            faster = adapter.program(home, take(ready, few), description.options,
                                      lambda data: draft.write("model/program", data))
             if faster: compiled = Compiled(None, faster)
         if compiled.plan:

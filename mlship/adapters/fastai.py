@@ -9,8 +9,8 @@ __all__ = ['FastaiAdapter']
 import contextlib, sys
 from ..core import CannotShip, need
 from ..freeze import freeze, thaw
-from ..model import Adapter, Description
-from ..tensors import chosen_device, one_at_a_time, put_in, share_cores, take_out
+from ..model import Adapter, Description, again
+from ..tensors import at_home, chosen_device, one_at_a_time, put_in, share_cores, take_out
 
 # %% ../../nbs/13_fastai.ipynb #476b642c
 def _is_table(learn) -> bool: return hasattr(learn.dls.train_ds, "procs")
@@ -83,6 +83,10 @@ class FastaiAdapter(Adapter):
                            tuple(vocab) if labels and not several else None,
                            proba=labels and not several and not scores, options={"labels": vocab if labels else None})
 
+    def portable(self, model):
+        on = next(model.model.parameters(), None)   # a learner that was trained on a GPU
+        return model if on is None or on.device.type == "cpu" else again(self, model)
+
     def save(self, model, write, allow_secrets):
         tensors = need("safetensors.torch", "fastai", "keeping weights")
         bare, weights = take_out(model.model)
@@ -102,7 +106,7 @@ class FastaiAdapter(Adapter):
         learn = thaw(read("model.pkl"), code, folder)
         put_in(learn.model, tensors.load(read("model.safetensors")))
         share_cores(torch)
-        learn.model.eval().requires_grad_(False).to(device)
+        at_home(learn.model.eval().requires_grad_(False), device)
         learn.dls.to(torch.device(device))
         return learn
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from ..core import CannotShip, Damaged, MlshipError, UsageError, need
 from ..freeze import Frozen
-from ..model import Adapter, Description
+from ..model import Adapter, Description, again
 from ..tensors import chosen_device, share_cores
 
 # %% ../../nbs/14_transformers.ipynb #5ece91c2
@@ -214,6 +214,8 @@ class TransformersAdapter(Adapter):
         net, labels = pipe.model, _labels(pipe)
         return Description(f"{type(net).__name__} ({pipe.task}, {net.num_parameters():,} weights)", labels,
                            proba=labels is not None, options={"labels": list(labels) if labels else None})
+
+    def portable(self, model): return model if _pipe(model).model.device.type == "cpu" else again(self, model)
 
     def save(self, model, write, allow_secrets):
         pipe, tf = _pipe(model), sys.modules["transformers"]

@@ -35,6 +35,21 @@ def test_answers_are_the_notebooks(made):
         assert near(one.json["predictions"], t["said"][2:3], 2e-2 if name == "half" else 1e-5), name
 
 
+def test_an_exported_program_serves_where_it_is_equal_and_faster(made):
+    truth, _ = made
+    bundle = Store().open("slow")
+    assert truth["slow"]["plan"] == "torch.export" and "model/program" in bundle.manifest["files"]
+    assert type(bundle.load().model).__name__ == "GraphModule"
+    for name, t in truth.items():
+        assert t["plan"] in ("torch.export", "none"), (name, t["plan"])
+
+
+def test_a_program_that_does_not_load_leaves_the_module(made, monkeypatch):
+    monkeypatch.setattr(torch.export, "load", lambda *_: 1 / 0)   # as where torch is another one
+    t, model = made[0]["slow"], Store().open("slow").load()
+    assert type(model.model).__name__ == "Slow" and near(model.predict_rows(t["rows"]).tolist(), t["said"])
+
+
 def test_weights_are_in_safetensors_and_the_pickle_has_none(made):
     for name in made[0]:
         bundle = Store().open(name)
@@ -48,7 +63,9 @@ def test_wrong_types_and_shapes_are_refused_by_name(made):
     for name, rows, field in (("net", [[0.0] * 63], "inputs[0]"), ("net", [["x"] * 64], "inputs[0][0]"),
                               ("net", [[None] * 64], "inputs[0][0]"), ("traced", [[[1.0]]], "inputs[0]"),
                               ("words", [{"words": [1.5] * 6, "weight": 1}], "inputs[0].words[0]"),
-                              ("words", [{"words": [1] * 6}], "inputs[0].weight")):
+                              ("words", [{"words": [1] * 6}], "inputs[0].weight"),
+                              ("pair", [{"left": [1.0] * 4}], "inputs[0].right"),
+                              ("whole", [{"a": [1.0] * 3, "b": 1}], "inputs[0].a")):
         answer = ask(client, name, rows)
         assert answer.status_code == 422 and answer.json["error"]["field"] == field, (name, answer.json)
     outside = ask(client, "words", [{"words": [99] * 6, "weight": 1.0}])   # no such row in the embedding
