@@ -26,11 +26,17 @@ def cell_id(lesson: str, number: int) -> str:   # a lesson's name; which of its 
     return f"{lesson}-{number}"[-60:]
 
 
+def _code(name, source, **metadata):
+    return dict(id=name[-60:], cell_type="code", metadata=metadata, source=source, outputs=[], execution_count=None)
+
+
+def _check(exercise): return f'from mlship import check\ncheck("{exercise}")'
+
+
 def _handed_out(lesson, raw, seed):
     cells = []
     for n, (cell, c) in enumerate(zip(raw, lesson.cells)):
-        source = visible(given(cell["source"]))
-        if c.role == "check": source = f'from mlship import check\ncheck("{c.exercise}")'
+        source = _check(c.exercise) if c.role == "check" else visible(given(cell["source"]))
         meta = {"tags": cell.get("metadata", {}).get("tags", [])} if cell.get("metadata", {}).get("tags") else {}
         if c.role in ("answer", "check"):
             meta["mlship"] = {{"answer": "exercise", "check": "check"}[c.role]: c.exercise}
@@ -44,16 +50,10 @@ def _handed_out(lesson, raw, seed):
         values = lesson.parameters | ({"seed": seed} if seed is not None else {})
         if "parameters" in meta.get("tags", []) and values:
             text = "\n".join(f"{k} = {v!r}" for k, v in values.items())
-            cells.append(
-                {
-                    "id": f"{lesson.name}-given"[-60:],
-                    "cell_type": "code",
-                    "metadata": {"tags": ["injected-parameters"]},
-                    "source": text,
-                    "outputs": [],
-                    "execution_count": None,
-                }
-            )
+            cells.append(_code(f"{lesson.name}-given", text, tags=["injected-parameters"]))
+        # a questionnaire's answer has no checks of the author's, and is right or not all the same
+        if c.role == "answer" and lesson.exercises[c.exercise].kind not in ("code", "text"):
+            cells.append(_code(f"{cell_id(lesson.name, n)}-check", _check(c.exercise), mlship={"check": c.exercise}))
     return {
         "cells": cells,
         "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
