@@ -32,7 +32,7 @@ def open_progress(*columns):
 def print_error(e: MlshipError):
     "An error in two lines, and its other problems below."
     console = open_console(stderr=True)
-    console.print(f"error: {e.message}", style="bold red", markup=False)
+    console.print(f"error: {e.told}", style="bold red", markup=False)
     if e.fix: console.print(f"→ {e.fix}", markup=False)
     for p in e.details.get("problems", [])[1:]:
         console.print(f"  {p['field']}: {p['message']} (expected {p['expected']}, got {p['got']})", markup=False)

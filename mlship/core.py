@@ -25,7 +25,12 @@ class MlshipError(Exception):
         super().__init__(message)
         self.message, self.fix, self.details = message, fix, details
 
-    def __str__(self): return f"{self.message}\n{self.fix}" if self.fix else self.message
+    @property
+    def told(self) -> str:
+        "What happened, on one line where there is no `fix` to go with it."
+        return self.message
+
+    def __str__(self): return f"{self.told}\n{self.fix}" if self.fix else self.told
 
 
 class NotFound(MlshipError):
@@ -41,6 +46,12 @@ class UsageError(MlshipError):
 class BadInput(MlshipError):
     "Data that does not fit the model's signature; `details['problems']` lists each field."
     code, exit_code, http_status = "invalid_input", 2, 422
+
+    @property
+    def told(self) -> str:
+        "The message, and what was expected and came, where that is known."
+        if not {"expected", "got"} <= self.details.keys(): return self.message
+        return f"{self.message} (expected {self.details['expected']}, got {self.details['got']})"
 
 
 class ModelRefused(MlshipError):

@@ -14,7 +14,8 @@ import orjson
 from .core import BadInput, MlshipError, NotFound, UsageError, need
 from .hits import Hits
 from .payload import Blob, Payload, parse_filter
-from .rows import as_ids, as_vectors, plain_ids
+from .rows import as_ids, as_vectors, plain_ids, rows_of
+from .shards import Bar
 from .values import Problem, refuse, show
 
 # %% ../nbs/35_engines.ipynb #0858fc11
@@ -57,6 +58,14 @@ class Elastic:
         if clauses: knn["filter"] = {"bool": {"filter": clauses}}
         return {"size": k, "_source": ["payload"], "knn": knn}
 
+    def get(self, names: list) -> dict:
+        "The body that asks for rows by id. Elasticsearch 9.2+ has no vectors in `_source`, but gives them as a field."
+        return {"size": len(names), "_source": ["payload"], "fields": ["vector"], "query": {"ids": {"values": names}}}
+
+    def vector_of(self, hit: dict) -> list:
+        "The vector in such an answer."
+        return hit["fields"]["vector"]
+
     def exact(self, q: list, k: int, clauses: list, metric: str) -> dict:
         "The body that compares with every row."
         among = {"bool": {"filter": clauses}} if clauses else {"match_all": {}}
@@ -82,6 +91,11 @@ class Open(Elastic):
         knn = {"vector": q, "k": max(k, candidates or 0)}
         if clauses: knn["filter"] = {"bool": {"filter": clauses}}
         return {"size": k, "_source": ["payload"], "query": {"knn": {"vector": knn}}}
+
+    def get(self, names):
+        return {"size": len(names), "_source": ["payload", "vector"], "query": {"ids": {"values": names}}}
+
+    def vector_of(self, hit): return hit["_source"]["vector"]
 
 
 def clauses_of(conditions) -> list:
@@ -190,7 +204,7 @@ class RemoteIndex:
                 doc = {} if op == "delete" else {"vector": x[i].tolist(), "payload": rows[i] if rows else {}}
                 yield {"_op_type": op, "_index": self.name, "_id": name, **({} if op == "delete" else {"_source": doc})}
         done = 0
-        with self._asked():
+        with self._asked(), Bar(progress, len(names), self.name) as bar:
             for good, said in self.helpers.streaming_bulk(
                     self.client, actions(), chunk_size=500, max_retries=5, initial_backoff=.2, max_backoff=10,
                     raise_on_error=False, refresh="wait_for"):
@@ -202,7 +216,21 @@ class RemoteIndex:
                     raise BadInput(f"row {done} (id {why.get('_id')}) was refused: {str(why.get('error'))[:300]};"
                                    f" {done} rows before it are done", fix="mend it, and upsert from there on")
                 done += 1
-                if progress and (done % 500 == 0 or done == len(names)): progress(done, len(names))
+                if done % 500 == 0 or done == len(names): bar(done)
+
+    def get(self, ids) -> "list[dict]":     # vector and payload of each, in the order asked
+        "What is kept under these ids; `NotFound` names the first that is not there."
+        ids, meta = [ids] if np.ndim(ids) == 0 else list(ids), self._there()
+        found = {}
+        for i in range(0, len(names := [str(i) for i in plain_ids(as_ids(ids, len(ids), meta["ids"])).tolist()]), 500):
+            body = self.kind.get(names[i:i + 500])
+            with self._asked(): said = self.client.search(index=self.name, **_body(self.client, body))
+            found |= {h["_id"]: h for h in said["hits"]["hits"]}
+        if absent := [v for n, v in zip(names, ids) if n not in found]:
+            raise NotFound(f"id {absent[0]!r} is not in the index", fix="take it out of the list")
+        return [{"id": v, "vector": np.array(self.kind.vector_of(found[n]), "float32"),
+                 "payload": {c: found[n]["_source"].get("payload", {}).get(c) for c in meta["columns"]}}
+                for n, v in zip(names, ids)]
 
     def _present(self, ids):
         "Which of these ids are there."
@@ -246,8 +274,8 @@ class RemoteIndex:
                ) -> Hits:
         "The k nearest; exactly k where as many fit the filter."
         meta = self._there()
-        if np.ndim(queries) == 1 and not isinstance(queries[0], (list, np.ndarray)): queries = np.asarray(queries)[None]
-        q = as_vectors(queries, meta["dim"], "queries").tolist()
+        q = as_vectors(rows_of(queries), meta["dim"], "queries").tolist()
+        if isinstance(k, np.integer): k = int(k)
         clauses = clauses_of(parse_filter(filter, meta["columns"]))
         if type(k) is not int or not 1 <= k <= _MOST_K:
             refuse([Problem("k", "is no number of answers that engines give", f"1 to {_MOST_K}", show(k))])

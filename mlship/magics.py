@@ -21,7 +21,7 @@ def _told(magic):
     def wrapped(*args, **kwargs):
         try: return magic(*args, **kwargs)
         except MlshipError as e:
-            lines = [f"error: {e.message}", *filter(None, [e.fix and f"→ {e.fix}"])]
+            lines = [f"error: {e.told}", *filter(None, [e.fix and f"→ {e.fix}"])]
             e._render_traceback_ = lambda: lines
             raise
     return wrapped

@@ -109,8 +109,8 @@ def request_id_of(headers) -> str:
 
 def error_response(e: MlshipError, protocol: str, request_id: str) -> Response:
     "An error in the words of a protocol."
-    message, status = e.message, e.http_status
-    if e.fix and status != 500: message = f"{e.message} ({e.fix})"
+    message, status = e.told, e.http_status
+    if e.fix and status != 500: message = f"{message} ({e.fix})"
     if protocol == "v2": status, body = 400 if status in (405, 422) else status, {"error": message}
     elif protocol == "v1": status, body = 400 if status in (405, 422) else status, {"error": message}
     elif protocol == "mlflow":

@@ -29,6 +29,15 @@ class Condition:
 _scalars = (str, int, float, bool, type(None))
 
 
+def _meant(v):
+    "A filter's value in the form that payloads keep: dates as text, NumPy's numbers, arrays and ranges as lists."
+    if type(v) in _scalars: return None if v != v else v
+    if isinstance(v, dict): return {k: _meant(x) for k, x in v.items()}
+    if isinstance(v, (list, tuple, set, range)): return [_meant(x) for x in v]
+    try: return plain(v)
+    except TypeError: return v
+
+
 def parse_filter(given,                        # what the caller or client wrote, or None
                  columns,                      # names that there are
                  path: str = "filter",         # where it stood, for messages
@@ -38,7 +47,7 @@ def parse_filter(given,                        # what the caller or client wrote
     if not isinstance(given, dict): refuse([Problem(path, "is no object", '{"column": value}', show(given))])
     problems, out = [], []
     for name, v in given.items():
-        at, v = f"{path}.{name}", v.item() if isinstance(v, np.generic) else v
+        at, v = f"{path}.{name}", _meant(v)
         if name not in columns:
             problems.append(Problem(at, "is no column of this index",
                                     f"one of {', '.join(list(columns)[:20])}" if columns else "an index with payload",
@@ -53,7 +62,7 @@ def parse_filter(given,                        # what the caller or client wrote
             if v and not v.keys() - {"min", "max"} and alike and ends != [None, None]:
                 out.append(Condition(name, None, *ends, negate))
                 continue
-        elif isinstance(v, (list, tuple, set)) and all(isinstance(x, _scalars) for x in v):
+        elif isinstance(v, list) and all(isinstance(x, _scalars) for x in v):
             out.append(Condition(name, tuple(v), negate=negate))
             continue
         elif isinstance(v, _scalars):
@@ -101,6 +110,8 @@ def _table(given, n):
             refuse([Problem(f"payload[{wrong[0]}]", "is no object", '{"column": value}', show(given[wrong[0]]))])
         if len(given) != n: refuse([Problem("payload", "has another length", f"{n} rows", f"{len(given)} rows")])
         return {k: [r.get(k) for r in given] for k in dict.fromkeys(k for r in given for k in r)}
+    if not isinstance(given, dict) and not hasattr(given, "columns"):
+        refuse([Problem("payload", "is no table", "a DataFrame, a dict of columns or a list of dicts", show(given))])
     table = {str(k): given[k] for k in (given.columns if hasattr(given, "columns") else given)}
     for k, v in table.items():
         if length(v) != n: refuse([Problem(f"payload.{k}", "has another length", f"{n} values", f"{length(v)}")])

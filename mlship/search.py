@@ -6,45 +6,36 @@
 __all__ = ['Index']
 
 # %% ../nbs/36_search.ipynb #bc3591f2
-import threading
-from dataclasses import dataclass, replace
+import contextlib, threading
+from dataclasses import replace
 from pathlib import Path
 import numpy as np
 from .card import render
-from .core import MlshipError, NotFound, UsageError
+from .core import Damaged, NotFound, UsageError
 from .engines import connect
 from .hits import Hits
 from .journal import Journal
 from .payload import Payload, parse_filter
-from .rows import Ids, Vectors, as_ids, as_vectors, plain_ids, unit
-from .shards import (METRICS, Bar, Shard, auto_factory, build_shard, default_params, exact, faiss, merge,
-                           new_index, rescore, to_gpu)
-from .snapshot import Reader, Writer, open_rows, open_shard
-from .tuning import recall_of, tune
+from .rows import Ids, Vectors, as_ids, as_vectors, plain_ids, rows_of, unit
+from .shards import METRICS, Bar, Shard, auto_factory, build_shard, default_params, faiss, new_index, to_gpu
+from .snapshot import Current, Reader, Writer, open_rows, open_shard
+from .state import State
+from .tuning import Judge, tune
 from .values import Problem, refuse, show
 
 # %% ../nbs/36_search.ipynb #a5e4d8e5
-_TAIL, _FEW = 4096, 10_000   # rows: a tail becomes a shard; so few are compared one by one
-
-
-@dataclass(frozen=True)
-class _State:
-    n: int                   # rows
-    alive: np.ndarray        # which of them
-    living: int
-    shards: tuple
-    version: int = 0
+_TAIL = 4096   # rows: a tail becomes a shard
 
 # %% ../nbs/36_search.ipynb #2be240d6
 class Index:
     "Vectors with ids and payload, and the nearest of them."
     def __init__(self, vectors: Vectors, ids: Ids, payload: Payload, metric: str, factory: str, params: dict,
                  shards: "tuple[Shard, ...]" = (), alive: "np.ndarray | None" = None, auto: bool = False):
-        self.vectors, self.ids, self.payload, self.metric, self.factory = vectors, ids, payload, metric, factory
-        self.params, self.auto, self.folder, self._journal = dict(params), auto, None, None
-        self._lock, self._kept, self._base_shards = threading.RLock(), {}, len(shards)
+        self.factory, self.params, self.auto, self.device = factory, dict(params), auto, "cpu"
+        self.folder = self._journal = self._current = None
+        self._lock, self._base_shards = threading.RLock(), len(shards)
         alive = np.ones(len(ids), bool) if alive is None else np.array(alive, bool)
-        self._state = _State(len(ids), alive, int(alive.sum()), tuple(shards))
+        self._state = State(vectors, ids, payload, metric, len(ids), alive, int(alive.sum()), tuple(shards))
 
     @classmethod
     def build(cls, vectors,                  # (rows, dim): array, DataFrame, tensor; or blocks of rows from an iterator
@@ -52,7 +43,7 @@ class Index:
               payload=None,                  # DataFrame, dict of columns or list of dicts: to answer with and filter by
               factory: str = "auto",         # what faiss builds: "Flat", "HNSW32", "IVF1024,SQ8"…
               metric: str = "l2",            # l2 (squared Euclidean distance), cosine, ip (inner product)
-              *, device: str = "cpu",        # or gpu, where this faiss has GPU support
+              *, device: str = "cpu",        # or gpu, where this faiss has GPU support: what is built is moved there
               folder=None,                   # build in files there: for sets that are larger than memory
               shard_rows: int = 2_000_000,   # with folder: rows in each part, which is all that memory has to hold
               progress=None,                 # called with rows done, rows in all; None: a bar, if it takes long
@@ -63,19 +54,28 @@ class Index:
         if device not in ("cpu", "gpu"): raise UsageError(f"device={device!r}", fix="cpu or gpu")
         if device == "gpu": to_gpu(new_index("Flat", 1, metric))
         if folder is not None:
-            return cls._build_in(folder, vectors, ids, payload, factory, metric, shard_rows, progress)
+            made = cls._build_in(folder, vectors, ids, payload, factory, metric, shard_rows, progress)
+            return made._to(device)
         x = as_vectors(vectors)
         if metric == "cosine": x = unit(x)
         elif x is vectors: x = x.copy()      # the notebook may go on changing its own
-        n, chosen = len(x), _chosen(factory, len(x), x.shape[1], metric)
+        n, chosen = len(x), _chosen(factory, len(x), x.shape[1], metric, device)
         v, shards = Vectors(x), ()
         made = cls(v, Ids(as_ids(np.arange(n) if ids is None else ids, n)), Payload.of(payload, n), metric, chosen,
                    default_params(chosen, n), auto=factory == "auto")
         with Bar(progress, n) as bar:
             if chosen != "Flat" and n: shards = (build_shard(v, 0, n, chosen, metric, bar),)
-        if device == "gpu": shards = tuple(replace(s, index=to_gpu(s.index)) for s in shards)
-        made._state, made._base_shards = replace(made._state, shards=shards), len(shards)
-        return made
+        made._state, made._base_shards = made._state.changed(shards=shards), len(shards)
+        return made._to(device)
+
+    def _to(self, device):
+        "Move what is searched to a GPU; where every row is compared, that becomes a structure, too."
+        self.device, s = device, self._state
+        if device == "gpu":
+            shards = s.shards or ((build_shard(self.vectors, 0, s.n, "Flat", self.metric),) if s.n else ())
+            self._state = s.changed(shards=tuple(replace(x, index=to_gpu(x.index)) for x in shards))
+            self._base_shards = len(shards)
+        return self
 
     @classmethod
     def _build_in(cls, folder, vectors, ids, payload, factory, metric, shard_rows, progress):
@@ -101,7 +101,7 @@ class Index:
                     s = build_shard(v, start, stop, chosen, metric, lambda done, start=start: bar(start + done))
                     w.shard(f"shard-{i}.faiss", s)
                     shards.append(open_shard(w.place/f"shard-{i}.faiss", start, stop, chosen))
-            made._state, made._base_shards = replace(made._state, shards=tuple(shards)), len(shards)
+            made._state, made._base_shards = made._state.changed(shards=tuple(shards)), len(shards)
             made._attach(made._commit(w))
         except BaseException:
             w.abandon()
@@ -111,6 +111,14 @@ class Index:
     connect = staticmethod(connect)   # the same interface on a search engine
 
     def __len__(self): return self._state.living
+    @property
+    def vectors(self) -> Vectors: return self._state.vectors
+    @property
+    def ids(self) -> Ids: return self._state.ids
+    @property
+    def payload(self) -> Payload: return self._state.payload
+    @property
+    def metric(self) -> str: return self._state.metric
     @property
     def dim(self) -> int: return self.vectors.dim
     def __repr__(self):
@@ -128,69 +136,37 @@ class Index:
                ) -> Hits:
         "The k nearest; exactly k where as many fit the filter."
         self.refresh()
-        if np.ndim(queries) == 1 and not isinstance(queries[0], (list, np.ndarray)): queries = np.asarray(queries)[None]
-        q, s = as_vectors(queries, self.dim, "queries"), self._state
+        q, s = as_vectors(rows_of(queries), self.dim, "queries"), self._state
+        if isinstance(k, np.integer): k = int(k)
         if self.metric == "cosine": q = unit(q)
         if type(k) is not int or not 1 <= k <= s.living:
             refuse([Problem("k", "is more than the index has" if type(k) is int and k > s.living else
                             "is no number of answers", f"1 to {s.living}", show(k))])
         if unknown := params.keys() - {"efSearch", "nprobe", "rerank"}:
             raise UsageError(f"there is no search parameter {sorted(unknown)[0]!r}", fix="efSearch, nprobe or rerank")
-        mask, kept = self._mask(s, parse_filter(filter, self.payload.columns))
-        few = kept <= _FEW or kept * 20 <= s.n      # a graph loses its way among so many that do not count
-        if exact or not s.shards or (mask is not None and few): scores, rows = self._exact(q, k, s, mask)
-        else: scores, rows = self._approximate(q, k, s, mask, self.params | params)
+        scores, rows = s.nearest(q, k, parse_filter(filter, s.payload.columns), self.params | params, exact)
         rows, scores = rows.astype("int64"), np.where(rows < 0, np.float32("nan"), scores)
-        ids = plain_ids(self.ids.take(np.maximum(rows, 0)))
-        if (rows < 0).any(): ids = np.where(rows < 0, -1 if self.ids.kind == "int" else None, ids)
-        return Hits(ids, scores, rows, self.payload)
-
-    def _mask(self, s, conditions):
-        "(which rows may be answers, or None for all; how many)"
-        if not conditions: return (None, s.n) if s.living == s.n else (s.alive, s.living)
-        known = self._kept.get(conditions)
-        if known is None or known[0] != s.version:
-            mask = self.payload.mask(conditions, s.n)
-            if s.living < s.n: mask = mask & s.alive
-            if len(self._kept) > 64: self._kept = {}
-            known = self._kept[conditions] = s.version, mask, int(mask.sum())
-        return known[1:]
-
-    def _exact(self, q, k, s, mask):
-        if mask is None: return exact(q, self.vectors.blocks(0, s.n, s.n), k, self.metric)
-        rows = np.flatnonzero(mask)
-        pieces = (rows[i:i + 65_536] for i in range(0, len(rows), 65_536))
-        return exact(q, ((p, self.vectors.take(p)) for p in pieces), k, self.metric)
-
-    def _approximate(self, q, k, s, mask, params):
-        wide = k * max(1, int(params.get("rerank", 1)))
-        parts = [shard.search(q, wide, params, mask) for shard in s.shards]
-        if None in parts: return self._exact(q, k, s, mask)
-        if (covered := s.shards[-1].stop) < s.n:
-            tail = np.arange(covered, s.n) if mask is None else covered + np.flatnonzero(mask[covered:])
-            parts.append(exact(q, [(tail, self.vectors.take(tail))], wide, self.metric))
-        scores, rows = merge(parts, wide, self.metric, len(q))
-        if wide > k: scores, rows = rescore(q, self.vectors.take(np.maximum(rows, 0)), rows, k, self.metric)
-        short = (rows < 0).any(axis=1)
-        if short.any(): scores[short], rows[short] = self._exact(q[short], k, s, mask)
-        return scores, rows
+        ids = plain_ids(s.ids.take(np.maximum(rows, 0)))
+        if (rows < 0).any(): ids = np.where(rows < 0, -1 if s.ids.kind == "int" else None, ids)
+        return Hits(ids, scores, rows, s.payload)
 
     def filter(self, filter: dict) -> np.ndarray:   # the ids, in the order of their rows
         "The ids that fit a filter."
         self.refresh()
         s = self._state
-        mask, _ = self._mask(s, parse_filter(filter, self.payload.columns))
-        return plain_ids(self.ids.take(np.flatnonzero(s.alive if mask is None else mask)))
+        mask, _ = s.mask(parse_filter(filter, s.payload.columns))
+        return plain_ids(s.ids.take(np.flatnonzero(s.alive if mask is None else mask)))
 
     def get(self, ids) -> "list[dict]":     # vector and payload of each, in the order asked
         "What is kept under these ids; `NotFound` names the first that is not there."
         self.refresh()
-        rows = self._find(as_ids(ids, len(ids), self.ids.kind))
-        return [{"id": plain_ids(self.ids.take(np.array([r])))[0], "vector": self.vectors.take(np.array([r]))[0],
-                 "payload": self.payload.row(r)} for r in rows.tolist()]
+        if np.ndim(ids) == 0: ids = [ids]
+        with self._lock: s, rows = self._state, self._find(as_ids(ids, len(ids), self.ids.kind))
+        return [{"id": plain_ids(s.ids.take(np.array([r])))[0], "vector": s.vectors.take(np.array([r]))[0],
+                 "payload": s.payload.row(r)} for r in rows.tolist()]
 
     def _find(self, ids):
-        with self._lock: rows = self.ids.find(ids, self._state.alive)
+        rows = self.ids.find(ids, self._state.alive)
         if (rows < 0).any():
             absent = plain_ids(ids[rows < 0])
             raise NotFound(f"id {absent[0]!r} is not in the index" + (f", nor are {len(absent) - 1} more"
@@ -210,12 +186,10 @@ class Index:
         self._change("delete", ids)
 
     def _change(self, op, ids, vectors=None, payload=None):
-        if np.ndim(vectors) == 1 and vectors is not None: vectors = np.asarray(vectors)[None]
-        x = as_vectors(vectors, self.dim) if vectors is not None else np.empty((0, self.dim), "float32")
+        x = as_vectors(rows_of(vectors), self.dim) if vectors is not None else np.empty((0, self.dim), "float32")
         if self.metric == "cosine": x = unit(x)
         if np.ndim(ids) == 0 and ids is not None: ids = [ids]
-        with self._lock, (self._journal.lock() if self._journal else self._lock):
-            self.refresh()
+        with self._writing():
             n = len(x) if op != "delete" else len(ids)
             if ids is None:
                 if self.ids.kind == "str": raise UsageError("texts are this index's ids", fix="ids=[...]")
@@ -229,7 +203,6 @@ class Index:
                                 show(plain_ids(ids[there[:1]])[0]))])
             if not n: return
             if self._journal:
-                self._same_generation()
                 said = {"op": op, "ids": plain_ids(ids).tolist(), "rows": rows}
                 self._journal.append(said, x.astype("<f4").tobytes())
             self._apply(op, ids, x, rows)
@@ -244,7 +217,7 @@ class Index:
             self.payload.add(rows, n)
             self.ids.append(ids)
         shards = self._grown(s.shards, s.n + n)
-        self._state = _State(s.n + n, alive, int(alive.sum()), shards, s.version + 1)
+        self._state = s.changed(n=s.n + n, alive=alive, living=int(alive.sum()), shards=shards)
 
     def _grown(self, shards, n):
         "The shards, with one more where the tail is long; small ones are joined, so that there are never many."
@@ -255,12 +228,36 @@ class Index:
         return (*shards, build_shard(self.vectors, start, n, "HNSW32", self.metric))
 
     def refresh(self):
-        "Take in what other processes wrote to the same journal; a search does so by itself."
+        "Take in what other processes have changed, or saved anew; a search does so by itself."
+        if self._current:
+            with contextlib.suppress(NotFound):     # what is mapped can be searched although its folder is gone
+                if not self._current(): self._take_over()
         if self._journal is None or not self._journal.grown(): return
         with self._lock:
             for said, data in self._journal.read():
                 x = np.frombuffer(data, "<f4").reshape(-1, self.dim)
                 self._apply(said["op"], as_ids(said["ids"], len(said["ids"]), self.ids.kind), x, said["rows"])
+
+    @contextlib.contextmanager
+    def _writing(self):
+        "Hold the lock of all who write here, knowing all that they have written."
+        with self._lock:
+            while True:
+                self.refresh()
+                with self._journal.lock() if self._journal else self._lock:
+                    if self._current and not self._current(): continue     # saved anew while we waited
+                    self.refresh()
+                    yield
+                    return
+
+    def _take_over(self):
+        "Become what another process has saved."
+        with self._lock:
+            if self._current(): return
+            new = Index.load(self.folder, self._mmap, verify=False)._to(self.device)
+            self.factory, self.auto, self._base_shards = new.factory, new.auto, new._base_shards
+            self.params = {**new.params, **self.params}
+            self._state, self._journal, self._current = new._state, new._journal, new._current
 
     def follow(self, journal: "str | Path"):
         "Keep changes in this journal from now on, and take in what is there."
@@ -273,9 +270,8 @@ class Index:
         "Write the index; from then on each change is on disk when the call returns."
         folder = Path(folder) if folder is not None else self.folder
         if folder is None: raise UsageError("this index has no folder yet", fix="index.save('docs.index')")
-        with self._lock, (self._journal.lock() if self._journal and folder == self.folder else self._lock):
+        with self._writing() if folder == self.folder and (folder/"index.json").exists() else self._lock:
             self.refresh()
-            if self._journal and folder == self.folder: self._same_generation()
             s = self._state
             loose = s.n - s.living + sum(x.rows for x in s.shards[self._base_shards:])
             if compact or (compact is None and loose * 4 > s.n): self._compact()
@@ -302,21 +298,19 @@ class Index:
                   "shards": [[x.start, x.stop, x.factory] for x in s.shards]})
         return w
 
-    def _attach(self, w): self.folder, self._journal = w.folder, Journal(w.place/"journal")
+    def _attach(self, w, mmap: bool = True):     # a Writer or a Reader
+        self.folder, self._journal, self._mmap = w.folder, Journal(w.place/"journal"), mmap
+        self._current = Current(w.folder, w.place.name)
 
     def _compact(self):
         "Only the living rows, and shards that have them all."
         rows = np.flatnonzero(self._state.alive)
         factory = "auto" if self.auto else self.factory
-        new = Index.build(self.vectors.take(rows), plain_ids(self.ids.take(rows)), None, factory, self.metric)
-        new.payload, new.params = self.payload.take(rows), {**new.params, **self.params}
-        for name in ("vectors", "ids", "payload", "factory", "params", "_base_shards", "_kept"):
-            setattr(self, name, getattr(new, name))
-        self._state = replace(new._state, version=self._state.version + 1)
-
-    def _same_generation(self):
-        if self.folder and Reader(self.folder, verify=False).manifest["generation"] != self._journal.path.parent.name:
-            raise MlshipError(f"{self.folder} was saved anew by another process", fix="Index.load it again")
+        new = Index.build(self.vectors.take(rows), plain_ids(self.ids.take(rows)), None, factory, self.metric,
+                          device=self.device)
+        self.params, self.factory = {**new.params, **self.params}, new.factory
+        self._base_shards = new._base_shards
+        self._state = new._state.changed(payload=self.payload.take(rows))
 
     @classmethod
     def load(cls, folder,
@@ -325,7 +319,14 @@ class Index:
              journal: bool = True,  # take in, and keep, changes; False: the index as it was saved, to be looked at
              ) -> "Index":
         "An index as it was when it was last changed."
-        r = Reader(folder, verify, mmap)
+        while True:
+            tried = Reader(folder, None).manifest["generation"]
+            try: return cls._load(Reader(folder, verify, mmap), journal)
+            except (Damaged, OSError, RuntimeError):    # saved anew, and cleared away, while it was being read?
+                if Reader(folder, None).manifest["generation"] == tried: raise
+
+    @classmethod
+    def _load(cls, r, journal):
         m = r.manifest
         alive = np.unpackbits(r.array("alive.npy"), count=m["rows"]).astype(bool)
         shards = [r.shard(f"shard-{i}.faiss", *s) for i, s in enumerate(m["shards"])]
@@ -334,32 +335,28 @@ class Index:
                    alive, m["auto"])
         made._base_shards = m["base_shards"]
         if not journal: return made
-        made.folder = Path(folder)
-        return made.follow(r.place/"journal")
+        made._attach(r, r.mmap)
+        made.refresh()
+        return made
 
     def recall(self, queries=None,    # rows like those that will be asked; None: some of its own, without themselves
                k: int = 10, sample: int = 200, **params) -> float:
         "The share of the true k nearest that a search finds."
-        return recall_of(self, *self._queries(queries, sample), k, params)
+        with Bar(None, 1, "recall"): return Judge(self, queries, k, sample).recall(params)
 
     def tune(self, recall: float = .95,    # the share of the true k nearest that is wanted
              k: int = 10,
              queries=None,                 # as for `recall`
+             progress=None,                # called with parameters tried, in all; None: a bar, if it takes long
              ) -> "list[dict]":            # what was tried: parameters, recall, queries per second
         "Find the fastest search parameters with this recall, and use them from now on."
         if not self._state.shards: return [{"recall": 1.0, "params": {}}]
-        best, tried = tune(self, *self._queries(queries, 200), recall, k)
+        best, tried = tune(self, queries, k, recall, progress)
         self.params |= best
         return tried
 
-    def _queries(self, queries, sample):
-        if queries is not None: return as_vectors(queries, self.dim, "queries"), None
-        rows = np.flatnonzero(self._state.alive)
-        rows = np.sort(np.random.default_rng(0).choice(rows, min(sample, len(rows)), replace=False))
-        return self.vectors.take(rows), rows
 
-
-def _chosen(factory, n, dim, metric):
-    factory = auto_factory(n) if factory == "auto" else factory
+def _chosen(factory, n, dim, metric, device="cpu"):
+    factory = auto_factory(n, device) if factory == "auto" else factory
     new_index(factory, dim, metric)        # before anything takes long
     return factory

@@ -35,6 +35,7 @@ def show(value) -> str:
     if isinstance(value, np.generic): value = value.item()
     try: text = json.dumps(value, ensure_ascii=False, default=repr)
     except (ValueError, RecursionError): text = repr(type(value).__name__)
+    text = text.encode("utf-8", "backslashreplace").decode()      # half a surrogate pair cannot be written anywhere
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -122,8 +122,13 @@ class Engine:
                                    for h, b in zip(lines[::2], lines[1::2])]}
 
     def search(self, index, body):
-        assert set(body) <= {"size", "_source", "knn", "query"}, body
+        assert set(body) <= {"size", "_source", "knn", "query", "fields"}, body
         size, k, among = body.get("size", 10), None, {"match_all": {}}
+        if "ids" in body.get("query", ()):
+            docs = {i: index["docs"][i] for i in body["query"]["ids"]["values"] if i in index["docs"]}
+            hits = [{"_index": "i", "_id": i, "_score": 1.0, "_source": self.source(doc, body),
+                     "fields": {f: doc[f] for f in body.get("fields", ())}} for i, doc in docs.items()]
+            return {"took": 1, "timed_out": False, "hits": {"hits": hits[:size]}}
         if "knn" in body:                                              # Elasticsearch
             knn = body["knn"]
             assert self.kind == "elasticsearch" and knn["k"] <= knn["num_candidates"] <= 10_000
@@ -148,11 +153,15 @@ class Engine:
                 score = q @ v + 1 if q @ v >= 0 else 1 / (1 - q @ v)
             else:
                 score = (1 + q @ v / np.linalg.norm(q) / np.linalg.norm(v)) / 2
-            source = {part: doc[part] for part in body.get("_source", ["payload"]) if part != "vector"}
-            hits.append({"_index": "i", "_id": key, "_score": float(score), "_source": source})
+            hits.append({"_index": "i", "_id": key, "_score": float(score), "_source": self.source(doc, body)})
         hits.sort(key=lambda h: -h["_score"])
         hits = hits[:k][:size]
         return {"took": 1, "timed_out": False, "hits": {"total": {"value": len(hits), "relation": "eq"}, "hits": hits}}
+
+    def source(self, doc, body):
+        "What `_source` has: no vectors on Elasticsearch"
+        hidden = "vector" if self.kind == "elasticsearch" else ""
+        return {part: doc[part] for part in body.get("_source", ["payload"]) if part != hidden}
 
 
 def error(status, kind, why):

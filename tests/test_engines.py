@@ -66,9 +66,13 @@ def test_changes(index):
     index.delete(["d7"])
     assert len(index) == 100 and index.search(X[200], 1).ids.tolist() == [["d5"]]
     assert "d7" not in index.search(X[7], 100).ids[0].tolist()
+    new, d5 = index.get(["new", "d5"])
+    assert (new["id"], new["payload"]["price"]) == ("new", 201) and np.allclose(new["vector"], X[201], atol=1e-6)
+    assert d5["payload"]["tags"] == TABLE.tags[200] and index.get("d1")[0]["id"] == "d1"
     for change, error, words in [
         (lambda: index.add(X[:2], ["x", "d1"], TABLE[:2]), BadInput, r"ids\[1\]: is in the index already"),
         (lambda: index.delete(["d1", "gone"]), NotFound, "'gone'"),
+        (lambda: index.get(["d1", "gone"]), NotFound, "'gone'"),
         (lambda: index.upsert(X[:2], ["a", "a"]), BadInput, "twice"),
         (lambda: index.upsert(X[:1, :3], ["a"]), BadInput, "wrong dimension"),
         (lambda: index.upsert(X[:1] * np.nan, ["a"]), BadInput, "no finite"),

@@ -171,6 +171,33 @@ def test_two_processes_write_to_one_index(tmp_path):
         [*range(100), *range(1000, 1040), *range(2000, 2040)])
 
 
+@faults
+def test_many_write_and_one_saves_while_others_load_and_search(tmp_path):
+    "What one process saves anew, others take over; a load that finds its files gone reads what counts now"
+    place = tmp_path / "index"
+    Index.build(X[:100], payload=DOCS[:100], factory="HNSW8").save(place)
+    write = ("import sys, numpy as np; from mlship import Index\n"
+             "i = Index.load(sys.argv[1]); first = int(sys.argv[2])\n"
+             "for n in range(20):\n"
+             "    i.upsert(np.full((5, 16), n), range(first, first + 5), {'title': ['x'] * 5, 'colour': ['red'] * 5,"
+             " 'price': [n] * 5})\n"
+             "    if first == 1000: i.save(compact=n % 5 == 0)")
+    look = ("import sys; from mlship import Index\n"
+            "for n in range(40):\n"
+            "    i = Index.load(sys.argv[1]); h = i.search([3] * 16, 10, {'colour': 'red'})\n"
+            "    assert (h.rows >= 0).all() and len({*h.ids[0].tolist()}) == 10")
+    stays = Index.load(place)
+    all_ = [subprocess.Popen([sys.executable, "-c", write, place, str(first)]) for first in (1000, 2000)]
+    all_ += [subprocess.Popen([sys.executable, "-c", look, place])]
+    while any(p.poll() is None for p in all_):
+        assert len({*stays.search([3] * 16, 20).ids[0].tolist()}) == 20
+    assert [p.wait() for p in all_] == [0, 0, 0]
+    for index in (stays, Index.load(place)):
+        for row in index.get([*range(1000, 1005), *range(2000, 2005)]):
+            assert row["payload"]["price"] == row["vector"][0] == 19
+        assert len(index) == 110 == len({*index.filter({}).tolist()})
+
+
 class Words:
     "Texts to vectors, by how often each letter is there"
     def encode(self, texts):
