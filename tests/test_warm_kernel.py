@@ -50,6 +50,7 @@ def run(engine, cells_or_path, folder, name, **more):
         nbformat.write(nb.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "",
                                                                             "language": "python"}}), path)
     out, raised = folder / f"{name}-{engine}.ipynb", ""
+    os.environ["MLSHIP_STORE"] = str(folder / f"store-{engine}")   # the first version in each
     try:
         papermill.execute_notebook(str(path), str(out), engine_name=engine, progress_bar=False, cwd=str(folder),
                                    kernel_name="python3", log_output=False, **more)
@@ -76,6 +77,7 @@ def said(cell):
 def alone(tmp_path_factory, monkeypatch):
     "Parents of our own: they end when their folder is gone"
     monkeypatch.setenv("MLSHIP_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("MLSHIP_STORE", "")   # put back what it was; `run` sets it
 
 
 def parents():
