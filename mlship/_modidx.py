@@ -1189,6 +1189,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlship.product.Product.__init__': ('product.html#product.__init__', 'mlship/product.py'),
                                 'mlship.product.Product.ask': ('product.html#product.ask', 'mlship/product.py'),
                                 'mlship.product.Product.predict': ('product.html#product.predict', 'mlship/product.py'),
+                                'mlship.product.Product.url': ('product.html#product.url', 'mlship/product.py'),
                                 'mlship.product.Products': ('product.html#products', 'mlship/product.py'),
                                 'mlship.product.Products.__init__': ('product.html#products.__init__', 'mlship/product.py'),
                                 'mlship.product.Products._send': ('product.html#products._send', 'mlship/product.py'),

@@ -36,7 +36,8 @@ class Products:
         return self.urls[ref]
 
     def ask(self, ref: str, method: str, path: str, body: "str | None" = None) -> list:   # [status, text]
-        "Ask a product; raises what the server said when it does not start."
+        "Ask a product (with the method ADDRESS: where it is); raises what the server said when it does not start."
+        if method == "ADDRESS": return [200, self._url(ref)]
         return self._send(self._url(ref), method, path, body)
 
     def _send(self, url, method, path, body=None):
@@ -65,6 +66,11 @@ class Product:
             raise MlshipError("the product's answer cannot be read")
         try: return got[0], json.loads(got[1])
         except (ValueError, RecursionError): return got[0], got[1]
+
+    @property
+    def url(self) -> str:
+        "Where the student's own code reaches it: for a client that is an exercise."
+        return str(self.ask("ADDRESS", "")[1])
 
     def predict(self, rows: list) -> list:   # rows, or records
         "What /predict answers; an AssertionError says which status came instead of 200."
