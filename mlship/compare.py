@@ -38,7 +38,8 @@ def _arrays(got, want, tol, where):
     if isinstance(got, (list, tuple)):
         try: got = np.asarray(got)
         except ValueError: return f"{where}rows of different lengths, where an array of shape {want.shape} was expected"
-    if not hasattr(got, "shape"): return f"{where}{_kind(got)}, where an array of shape {want.shape} was expected"
+    if not hasattr(got, "shape") or hasattr(got, "columns"):
+        return f"{where}{_kind(got)}, where an array of shape {want.shape} was expected"
     if tuple(got.shape) != want.shape: return f"{where}shape {tuple(got.shape)}, expected {want.shape}"
     if got.dtype.kind in "biufc" and want.dtype.kind in "biufc":
         with np.errstate(all="ignore"):
