@@ -146,7 +146,7 @@ def isolation_here() -> str:
     "full, or limits: what this machine can do, found by trying it."
     if not sys.platform.startswith("linux") or not shutil.which("unshare"): return "limits"
     # the interpreter itself: one in a folder that is root's alone cannot be started without root's rights
-    return "full" if run([*_unshare(), sys.executable, "-I", "-c", ""], timeout=20).code == 0 else "limits"
+    return "full" if run([*_unshare(), sys.executable, "-I", "-c", ""], timeout=60).code == 0 else "limits"
 
 
 def _unshare():

@@ -107,7 +107,8 @@ def handed_out(folder: "str | Path") -> Course:   # with course.json in it, or i
     start = Path(folder).absolute()
     file = next((p/"course.json" for p in [start, *start.parents] if (p/"course.json").is_file()), None)
     if not file:
-        raise NotFound(f"there is no course.json in {folder}", fix="go to the folder that `mlship course start` made")
+        raise NotFound(f"there is no course.json in {folder}", 
+                       fix="go to the folder that `mlship course start COURSE` made (in a hosted notebook: %cd COURSE)")
     try:
         d, lessons = json.loads(file.read_text(encoding="utf-8")), {}
         for x in d["lessons"]:

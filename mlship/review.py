@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 from .card import render
 from .core import MlshipError, NotFound, utc_now, write_atomic
+from .journal import locked
 
 # %% ../nbs/58_review.ipynb #1d79e69f
 class Review:
@@ -47,7 +48,7 @@ class Review:
         if not i: raise NotFound("there is no such answer")
         if not math.isfinite(score) or not 0 <= score <= i["points"]:
             raise MlshipError(f"{score:g} is not between 0 and {i['points']:g} points")
-        with self.lock:
+        with self.lock, locked(self.folder/".review.lock"):   # others may mark in this folder
             found = self.marks()
             one = dict(score=score, comment=comment.strip()[:2000], by=self.by, time=utc_now())
             found.setdefault(i["student"], {})[i["exercise"]] = one

@@ -157,3 +157,29 @@ def test_what_new_makes_passes_its_own_tests(kind, tmp_path):
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=tmp_path / "new",
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout
+
+
+def read(path): return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_hosted_notebook_needs_one_install_cell(tmp_path):
+    "Somebody else's kernel, its own files around it: install, start, go there; then every cell of the lesson runs"
+    import nbformat.v4 as nb
+    import papermill
+    build_course(load_course(SMALL), tmp_path / "small")
+    hosted, right = tmp_path / "content", solution_of(load_course(SMALL).lessons["01_numbers"])
+    (hosted / "sample_data").mkdir(parents=True)
+    lesson = read(tmp_path / "small" / "01_numbers.ipynb")
+    for c in lesson["cells"]:
+        name = c["metadata"].get("mlship", {}).get("exercise")
+        if name and name != "why": c["source"] = right[name]
+    # what %pip install does is done already; where a path stands here, the name of a course would
+    program = Path(sys.executable).with_name("mlship")
+    cell = nb.new_code_cell(f"!{program} course start {tmp_path / 'small'} small --no-open\n%cd small")
+    (hosted / "01.ipynb").write_text(json.dumps(lesson | {"cells": [cell, *lesson["cells"]]}))
+    papermill.execute_notebook(str(hosted / "01.ipynb"), str(hosted / "out.ipynb"), cwd=str(hosted),
+                               progress_bar=False)
+    said = [json.dumps(c["outputs"]) for c in read(hosted / "out.ipynb")["cells"] if "check" in c["metadata"].get(
+        "mlship", {})]
+    assert len(said) == 3 and all("\u2713" in s or "right" in s for s in said), said
+    assert read(hosted / "small" / ".mlship" / "progress.json") == {"mean": True, "total": True, "which": True}

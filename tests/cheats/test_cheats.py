@@ -1,6 +1,6 @@
-# ruff: noqa: E501
 # ruff: noqa: E501 (an attack is one string)
 """Every way to marks without the answer that we know of: each earns nothing, and odd but right answers keep theirs."""
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,9 @@ import pytest
 
 from mlship.answers import isolation_here
 from mlship.course import load_course
+from mlship.handout import for_students
 from mlship.marking import mark_lesson, solution_of
+from mlship.returned import answers_of
 
 COURSE = load_course(Path(__file__).parent.parent / "courses" / "small")
 LESSON = replace(COURSE.lessons["01_numbers"], seconds=1.5)
@@ -120,3 +122,65 @@ def test_a_broken_answer_costs_only_its_own_marks():
     f"import os; assert os.listdir({HIDDEN!r}.rpartition('/courses')[0])"])
 def test_the_wall(act):
     assert mark_lesson(LESSON, {"mean": f"{act}\n{RIGHT}"}, isolation="full")[0].state == "error"
+
+
+def code(source, **metadata): return dict(cell_type="code", source=source, metadata=metadata, outputs=[], execution_count=1)
+
+
+def each(cells, change): return [c | change(c) if c["cell_type"] == "code" else c for c in cells]
+
+
+def is_check(c): return "check" in c["metadata"].get("mlship", {})
+
+
+PASSED = dict(output_type="execute_result", execution_count=1, metadata={}, data={"text/plain": "passed, 4 of 4"})
+# what is done to the notebook around a wrong answer
+NOTEBOOKS = {
+    "the tag skip-execution": lambda cells: each(cells, lambda c: {"metadata": c["metadata"] | {
+        "tags": ["skip-execution", "raises-exception"]}}),
+    "the checks are gone": lambda cells: [c for c in cells if not is_check(c)],
+    "the checks say yes": lambda cells: each(cells, lambda c: {"source": "pass"} if is_check(c) else {}),
+    "checks of one's own": lambda cells: [*cells, code("#| check: mean\nassert True"),
+                                         code("#| check: mean\nwith case('all', points=100): pass",
+                                              mlship={"check": "mean"})],
+    "outputs that say passed": lambda cells: each(cells, lambda c: {"outputs": [PASSED]}),
+    "scores in the metadata": lambda cells: each(cells, lambda c: {"metadata": c["metadata"] | {
+        "score": 4, "nbgrader": {"grade": True, "points": 4, "locked": False, "grade_id": "mean"}}}),
+    "a check as an answer": lambda cells: each(cells, lambda c: {"metadata": {"mlship": {"exercise": "mean"}}}
+                                              if is_check(c) else {}),
+    "a setup of one's own": lambda cells: [code("#| setup\nexpect = raises = lambda *a, **k: None\nxs = []",
+                                               tags=["parameters"]), *cells],
+    "input transformers in another cell": lambda cells: [
+        code("get_ipython().input_transformers_cleanup.append(lambda lines: [])\n"
+             "import ast\nget_ipython().ast_transformers.append(ast.NodeTransformer())"), *cells],
+    "results written beforehand": lambda cells: [
+        code("import json, os\nfor p in ('results.json', 'gradebook.json', '/autograder/results/results.json'):\n"
+             "    try: json.dump({'score': 4}, open(p, 'w'))\n    except OSError: pass"), *cells],
+    "the answer twice, a true one for the eye": lambda cells: [
+        code("# the mean, right:\ndef right_mean(v): return sum(v) / len(v)"), *cells],
+    "another lesson's exercise": lambda cells: [*cells, code("#| exercise: centre\nmean = centre = abs")],
+}
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_that_was_tampered_with_earns_nothing(name):
+    book = json.loads(for_students(COURSE, 5)["01_numbers.ipynb"])
+    for c in book["cells"]:
+        if c["metadata"].get("mlship", {}).get("exercise") == "mean": c["source"] = f"#| exercise: mean\n{WRONG}"
+    book["cells"] = NOTEBOOKS[name](book["cells"])
+    lesson, answers = answers_of(json.dumps(book).encode(), COURSE.lessons, "01_numbers")
+    marks = {m.exercise: m for m in mark_lesson(LESSON, answers, seed=5, isolation=WALL)}
+    assert marks["mean"].score == 0 and marks["mean"].state != "passed", (answers, marks["mean"])
+
+
+@pytest.mark.skipif(WALL != "full", reason="needs namespaces")
+def test_what_it_learned_cannot_be_sent_out_or_kept():
+    "From one answer to the next run nothing is left, and no address is reached, by name or number"
+    leaves = ("import os\nfor d in ('/tmp', '/scratch', '/dev/shm', '/var/tmp', '.'):\n"
+              "    try: open(os.path.join(d, 'kept'), 'w').write('hidden')\n    except OSError: pass\n" + RIGHT)
+    looks = ("import os\nfound = [d for d in ('/tmp', '/scratch', '/dev/shm', '/var/tmp', '.') "
+             "if os.path.exists(os.path.join(d, 'kept'))]\nassert found\n" + RIGHT)
+    assert marked(leaves)[0].state == "passed" and marked(looks)[0].state == "error"
+    for out in ("socket.create_connection(('1.1.1.1', 53), 2)", "socket.getaddrinfo('example.org', 80)",
+                "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('10.0.0.1', 53))"):
+        assert marked(f"import socket\n{out}\n{RIGHT}")[0].state == "error", out
