@@ -6,7 +6,7 @@
 __all__ = ['address', 'child', 'Serving', 'serving', 'serve_here', 'stop_here']
 
 # %% ../nbs/60_live.ipynb #a73ae681
-import contextlib, os, signal, sys, threading, time
+import os, signal, sys, threading, time
 from dataclasses import dataclass
 from .bundle import Bundle
 from .card import render
@@ -105,6 +105,16 @@ def serving() -> "list[Serving]":
     return list(_here.values())
 
 
+def _is_free(port):
+    try: return bool(check_port("127.0.0.1", port))
+    except MlshipError: return False
+
+
+def _some_port():
+    taken = {s.port for s in _here.values()}
+    return next(p for p in range(setting("port", 8000), 65536) if p not in taken and _is_free(p))
+
+
 def serve_here(bundle: Bundle,
                *, port: "int | None" = None,   # None: the one it had, else 8000 or the next free one
                height: int = 640,              # pixels of the page
@@ -122,11 +132,8 @@ def serve_here(bundle: Bundle,
         return old
     wanted = port if port is not None else old.port if old else None
     if old: old.stop()
-    if wanted is None:
-        taken = {s.port for s in _here.values()}
-        for wanted in range(setting("port", 8000), 65536):
-            if wanted not in taken:
-                with contextlib.suppress(MlshipError): check_port("127.0.0.1", wanted); break
+    some = wanted is None    # any port will do
+    if some: wanted = _some_port()
     try: wanted = check_port("127.0.0.1", wanted)
     except MlshipError as e:
         e.fix = e.fix.replace("--port", "port=") if port is not None else e.fix
@@ -137,6 +144,8 @@ def serve_here(bundle: Bundle,
     if not process.line.startswith("http"):   # Granian says there that a worker ended, now and then before we do
         process.wait(10)
         process.end()
+        if some and not _is_free(wanted):   # another notebook began at the same moment and was quicker
+            return serve_here(bundle, height=height, workers=workers, follow=follow)
         raise MlshipError(process.said() or process.line, fix="mlship doctor  checks the installation and the store")
     _here[bundle.name] = Serving(bundle, wanted, process, height, follow)
     return _here[bundle.name]

@@ -6,7 +6,7 @@
 __all__ = ['log', 'Settings', 'PortTaken', 'check_port', 'worker_app', 'serve']
 
 # %% ../nbs/29_server.ipynb #7b1ae256
-import contextlib, errno, gc, json, logging, math, os, queue, signal, socket, tempfile, threading, time
+import contextlib, errno, gc, json, logging, math, os, queue, signal, socket, sys, tempfile, threading, time
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,12 +41,37 @@ class PortTaken(MlshipError):
     code, exit_code = "port_taken", 9
 
 
-def _free(host, port):
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as s:
+def _bound(host, port):
+    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
         if os.name != "nt": s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         s.bind((host, port))
-        return s.getsockname()[1]
+    except BaseException:
+        s.close()
+        raise
+    return s
+
+
+def _free(host, port):
+    with _bound(host, port) as s: return s.getsockname()[1]
+
+
+@contextlib.contextmanager
+def _kept(host, port):
+    "The port, kept from others until our workers listen there, and while they do."
+    port = check_port(host, port)
+    if sys.platform != "linux":
+        yield port
+        return
+    # Workers share their port (SO_REUSEPORT), and Linux lets another server of the same user share it as well: two
+    # that both found it free would answer in turns. A socket that is bound and never listens lets only sharers in.
+    try: s = _bound(host, port)
+    except OSError: s, _ = None, check_port(host, port)
+    with s or contextlib.nullcontext():
+        if s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield port
 
 
 def check_port(host: str, port: int) -> int:
@@ -250,7 +275,7 @@ def serve(
     if twice := {b.name for b in bundles if [c.name for c in bundles].count(b.name) > 1}:
         raise UsageError(f"{sorted(twice)[0]} was named twice", fix="one server has one version of a model")
     for b in bundles: b.verify().refuse_untrusted()
-    port = check_port(host, port)
+    check_port(host, port)
     on_start(bundles)
     if os.name == "nt": workers = 1   # Granian has one worker there
     try:
@@ -260,8 +285,8 @@ def serve(
             "there is no folder for temporary files that can be written",
             fix="set TMPDIR to one; in a read-only container:  --tmpfs /tmp",
         ) from None
-    with place as run:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = run
+    with place as run, _kept(host, port) as port:
+        os.environ |= {"PROMETHEUS_MULTIPROC_DIR": run, "MPLBACKEND": "Agg"}   # what a model draws needs no window
         settings = Settings(tuple(refs), host, port, workers, str(store) if store else None, reload, run, timeout,
                             access_log, app, os.getpid())
         granian = _granian(settings, max_memory)
