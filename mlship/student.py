@@ -6,8 +6,9 @@
 __all__ = ['Checked', 'read_progress', 'note_progress', 'check']
 
 # %% ../nbs/56_student.ipynb #0630a086
-import contextlib, html, json, sys
+import contextlib, json, re, sys
 from pathlib import Path
+from .card import render
 from .checking import Desk, run_checks
 from .core import NotFound, write_atomic
 from .handout import answer_key, handed_out
@@ -15,19 +16,32 @@ from .handout import answer_key, handed_out
 # %% ../nbs/56_student.ipynb #e1843386
 class Checked:
     "What `check` shows."
-    def __init__(self, name: str, wrong: "tuple[str, ...]" = (), more: str = ""):  # exercise; what is wrong; a hint
-        self.name, self.wrong, self.more = name, wrong, more
+    def __init__(self, name: str,                   # the exercise
+                 wrong: "tuple[str, ...]" = (),     # what is wrong
+                 hint: str = "",
+                 ask: str = "",                     # what to type for a hint, where none was asked for
+                 right: int = 0, of: int = 0):      # exercises of this lesson: those that are right, and all
+        self.name, self.wrong, self.hint, self.ask = name, wrong, hint, ask
+        self.right, self.of = right, of
 
     def __bool__(self): return not self.wrong
 
     def __repr__(self):
         lines = [f"✗ {self.name}", *(f"  {w}" for w in self.wrong)] if self.wrong else [f"✓ {self.name} is right"]
-        return "\n".join([*lines, *filter(None, [self.more])])
+        if self.hint: lines.append(f"hint: {self.hint}")
+        elif self.ask: lines.append(f"for a hint: {self.ask}")
+        dots = "●" * self.right + "○" * (self.of - self.right)
+        return "\n".join([*lines, *([f"{dots} {self.right} of {self.of} in this lesson"] if self.of else [])])
 
     def _repr_html_(self):
-        colour = "#b3261e" if self.wrong else "#1b7f3b"
-        style = f"border-left:4px solid {colour};padding:.3em .8em;white-space:pre-wrap"
-        return f'<div style="{style}">{html.escape(repr(self))}</div>'
+        return render("check/checked.html", **vars(self), cases=[_case(w) for w in self.wrong])
+
+
+def _case(said: str) -> dict:
+    "'the mean of one: 3, expected 4' in its parts."
+    found = re.fullmatch(r"(?:([^'\"\[({]*?): )?(.*), expected (.*)", said, re.S)
+    return dict(zip(("what", "got", "expected"), (found[1] or "", found[2], found[3]))) if found else {
+        "what": "", "got": said, "expected": ""}
 
 
 def _find(name, folder):
@@ -79,12 +93,10 @@ def check(name: str,            # the exercise
           ) -> Checked:         # true when all is right
     "Run the visible checks of an exercise on what this notebook has now."
     course, lesson, e = _find(name, folder)
-    wrong, hints, more = _failures(lesson, e, _notebook() if names is None else names), e.hints, []
+    wrong, hints = _failures(lesson, e, _notebook() if names is None else names), e.hints
     again = course.path/"clean"   # done once more, from memory: that takes nothing away from what was right
     done = note_progress(again if Path(folder).absolute() == again else course.path, {name: not wrong})
-    if hint and hints: more.append(f"hint: {hints[min(hint, len(hints)) - 1]}")
-    elif wrong and hints: more.append(f'for a hint: check("{name}", hint=1)')
+    said = hints[min(hint, len(hints)) - 1] if hint and hints else ""
+    ask = f'check("{name}", hint=1)' if wrong and hints else ""
     right = sum(done.get(n, False) for n in lesson.exercises)
-    of = len(lesson.exercises)
-    more.append(f"{'●' * right}{'○' * (of - right)} {right} of {of} in this lesson")
-    return Checked(name, wrong, "\n".join(more))
+    return Checked(name, wrong, said, ask, right, len(lesson.exercises))
