@@ -91,6 +91,9 @@ def run_notebook(path: "str | Path",         # the notebook
     metadata = json.loads(path.read_text(encoding="utf-8")).get("metadata", {})
     wanted = metadata.get("kernelspec", {}).get("name", "python3")
     language = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name")
+    if wanted not in names and language and language.lower() != "python":
+        raise UsageError(f"{path.name} is written in {language}, for the kernel {wanted!r}, which is not here",
+                         fix=f"install that kernel; there is: {', '.join(sorted(names)) or 'none'}")
     try:
         with _environment(
             MLSHIP_SHIPPED=str(log.absolute()), MLSHIP_NOTEBOOK=path.name, MLSHIP_STORE=str(store) if store else None
@@ -110,12 +113,16 @@ def run_notebook(path: "str | Path",         # the notebook
                 extra_arguments=["--log-level=40"],
             )   # the kernel's own warnings are not the user's
     except PapermillExecutionError as e:
+        number = _code_number(output, e.cell_index)
+        if e.ename in _names_of(MlshipError):   # what we said ourselves needs no traceback
+            message, _, fix = _plain(e.evalue).rpartition("\n")
+            raise NotebookFailed(f"cell {number} of {path.name} failed: {message or fix}",
+                                 fix=fix if message else "mend that cell", cell=number, source=e.source) from None
         lines = "\n".join(_plain(t) for t in e.traceback)
         raise NotebookFailed(
-            f"cell {_code_number(output, e.cell_index)} of {path.name} failed: {e.ename}:"
-            f" {_plain(e.evalue)}\n\n{lines}",
+            f"cell {number} of {path.name} failed: {e.ename}: {_plain(e.evalue)}\n\n{lines}",
             fix=f"mend that cell; the notebook as it ran is in {output}",
-            cell=_code_number(output, e.cell_index),
+            cell=number,
             source=e.source,
         ) from None
     except (RuntimeError, TimeoutError) as e:  # the kernel is gone, or a cell took too long
@@ -149,7 +156,9 @@ def _with_ships(path, cells, output):
     for cell, c in zip(notebook["cells"], cells):
         more.append(cell)
         if "ship" not in tags(c) or c["source"].startswith("%%ship"): continue
-        f = function_of(c["source"])
+        try: f = function_of(c["source"])
+        except UsageError as e:
+            raise UsageError(f"{path.name}, the cell tagged 'ship': {e.message}", fix=e.fix) from None
         name = check_name(f.lower().strip("_"))
         code = f"from mlship.function_cell import ship_function\nship_function({f}, {name!r})"
         more.append({"cell_type": "code", "id": f"ship-{len(more)}", "metadata": {"tags": ["mlship-ships"]},
@@ -158,6 +167,10 @@ def _with_ships(path, cells, output):
     copy = output.with_name(f".{output.stem}.ships.ipynb")
     copy.write_text(json.dumps(notebook), encoding="utf-8")
     return copy
+
+
+def _names_of(error):
+    return {error.__name__}.union(*map(_names_of, error.__subclasses__()))
 
 
 def _plain(text):
