@@ -140,13 +140,17 @@ def serve_here(bundle: Bundle,
         raise
     words = (os.getpid(), bundle.name if follow else bundle.folder, wanted, workers,
              bundle.folder.parents[2] if follow else "")
-    process = Beside([sys.executable, "-c", _code, *map(str, words)])
-    if not process.line.startswith("http"):   # Granian says there that a worker ended, now and then before we do
-        process.wait(10)
-        process.end()
+    try:
+        process = Beside([sys.executable, "-c", _code, *map(str, words)])   # raises when it ended without a word
+        if not process.line.startswith("http"):   # Granian says there that a worker ended, now and then before we do
+            process.wait(10)
+            process.end()
+            raise MlshipError(process.said() or process.line,
+                              fix="mlship doctor  checks the installation and the store")
+    except MlshipError:
         if some and not _is_free(wanted):   # another notebook began at the same moment and was quicker
             return serve_here(bundle, height=height, workers=workers, follow=follow)
-        raise MlshipError(process.said() or process.line, fix="mlship doctor  checks the installation and the store")
+        raise
     _here[bundle.name] = Serving(bundle, wanted, process, height, follow)
     return _here[bundle.name]
 
