@@ -19,6 +19,7 @@ ENDINGS = (
     ".pt",
     ".pth",
     ".safetensors",
+    ".pt2",
     ".onnx",
     ".keras",
     ".ubj",
@@ -55,13 +56,16 @@ def open_model(path: "str | Path",   # of the file, or of a SavedModel folder
     with open(path, "rb") as f: start = f.read(16)
     ending = path.suffix.lower()
     try:
-        if ending == ".onnx": return need("onnxruntime", "onnx", "an ONNX file").InferenceSession(path.read_bytes())
+        if ending == ".onnx": return need("onnxruntime", "onnx", "an ONNX file").InferenceSession(path)
         if ending == ".keras":
             keras = need("keras", "tensorflow", "a Keras file")
             try: return keras.models.load_model(path, safe_mode=not trust)
             except ValueError as e:
                 if "safe_mode" not in str(e) and "unsafe" not in str(e).lower(): raise
                 _refuse_unless(False, path, "a Keras file with Python code in it (a Lambda layer)")
+        if ending == ".pt2":
+            _refuse_unless(trust, path, "a program of torch.export")
+            return need("torch.export", "torch", "an exported program").load(path)
         if ending in (".ubj", ".json", ".bst") or ending == ".model" and not start.startswith(b"tree"):
             booster = need("xgboost", "boosting", "an XGBoost file").Booster()
             booster.load_model(path)
@@ -181,7 +185,19 @@ def read_rows(path: "str | Path", model, drop: str = ""):   # drop: the column o
     keep = bool(known) or any(d.kind not in "biuf" for d in table.dtypes) or len(_inputs(model)) > 1
     if keep: return table, y
     values = table.to_numpy()
-    return (values.astype("float32") if hasattr(model, "named_parameters") else values), y
+    if not hasattr(model, "named_parameters"): return values, y
+    return (values if values.dtype.kind in "iu" and _only_whole(model, values[:2]) else values.astype("float32")), y
+
+
+def _only_whole(module, values) -> bool:
+    "Does this module take whole numbers (an embedding does) and none with a point?"
+    torch = sys.modules["torch"]
+    def takes(a):
+        with torch.inference_mode():
+            try: module.eval()(torch.from_numpy(a))
+            except Exception: return False
+        return True
+    return not takes(values.astype("float32")) and takes(values)
 
 
 def _names(model):
@@ -192,6 +208,17 @@ def _names(model):
 
 
 def _inputs(model): return model.get_inputs() if hasattr(model, "get_inputs") else []
+
+
+def _placeholders(program) -> dict:
+    "A row for each input of an exported program; none where a shape but the batch is free."
+    torch, made = sys.modules["torch"], {}
+    for node in program.graph.nodes:
+        if node.op != "placeholder" or node.name not in program.graph_signature.user_inputs: continue
+        t = node.meta.get("val")
+        if not isinstance(t, torch.Tensor) or not all(isinstance(d, int) for d in t.shape[1:]): return {}
+        made[node.name] = torch.zeros(1, *t.shape[1:], dtype=t.dtype).numpy()
+    return made
 
 
 def rows_it_knows(model):
@@ -209,6 +236,8 @@ def rows_it_knows(model):
         if all(isinstance(d, int) for d in shape) and kind != "string":
             made[i.name] = np.zeros((1, *shape), kinds.get(kind, kind))
     if made and len(made) == len(_inputs(model)): return next(iter(made.values())) if len(made) == 1 else made
+    if hasattr(model, "graph_signature"): made = _placeholders(model)   # torch.export
+    if made: return next(iter(made.values())) if len(made) == 1 else made
     shape = getattr(model, "input_shape", None)
     if isinstance(shape, tuple) and shape and all(isinstance(d, int) for d in shape[1:]):
         return np.zeros((1, *shape[1:]), "float32")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 import numpy as np
 from .core import BadInput
-from .media import from_base64, is_image, open_image
+from .media import from_base64, is_image, open_image, pixels_at_once
 from .schema import Field, is_missing
 
 # %% ../nbs/03_values.ipynb #6885d966
@@ -88,23 +88,24 @@ def _deeper(v, most):
 
 def check_value(field: Field,  # what is expected
                 v,             # a Python value, from JSON or CSV
+                room: "int | None" = None,   # of images: pixels that may still be unpacked
                 ):             # the value as the model's type; None when missing
     "The value, losslessly coerced to the field's type; raises when it does not fit."
     if is_missing(v):
         if field.nullable: return None
         raise _Wrong("is missing, and training had no missing value here")
-    v = _typed(field, v)
+    v = _typed(field, v, room)
     if field.choices and v not in field.choices: raise _Wrong("is none of the values it may have")
     return v
 
 
-def _typed(field, v):
+def _typed(field, v, room=None):
     if isinstance(v, np.generic): v = v.item()
     if field.type == "json":
         if _deeper(v, 64): raise _Wrong("is nested more than 64 deep")
         return v
     if field.kind:
-        try: return open_image(v, field.mode) if field.kind == "image" else from_base64(v)
+        try: return open_image(v, field.mode, room) if field.kind == "image" else from_base64(v)
         except ValueError as e: raise _Wrong(str(e)) from None
     if field.type == "string":
         if isinstance(v, str): return v
@@ -137,9 +138,11 @@ def _typed(field, v):
 # %% ../nbs/03_values.ipynb #ceabb77b
 def check_each(field: Field, values, path, problems: list) -> list:
     "`check_value` for all, one by one; every problem is added."
-    out = []
+    out, room = [], pixels_at_once() if field.kind == "image" else None
     for i, v in enumerate(values):
-        try: out.append(check_value(field, v))
+        try:
+            out.append(check_value(field, v, room))
+            if room is not None and is_image(out[-1]) and not is_image(v): room -= out[-1].width * out[-1].height
         except _Wrong as w:
             out.append(None)
             problems.append(

@@ -10,7 +10,7 @@ import sys
 from ..core import CannotShip, need
 from ..freeze import Frozen
 from ..model import Adapter, Description
-from ..outputs import plain
+from ..outputs import batch_of, differs, plain
 from ..tensors import cores_of_worker
 
 # %% ../../nbs/17_boosting.ipynb #0c32696a
@@ -21,6 +21,15 @@ def _library(model) -> str:
         if library is not None and isinstance(model, tuple(getattr(library, k) for k in kinds if hasattr(library, k))):
             return name
     return ""
+
+
+def _parameters(model) -> dict:
+    "What of XGBoost's estimator shapes the rows, and is not in the file of its trees."
+    found = {"enable_categorical": bool(getattr(model, "enable_categorical", False))}
+    missing, kinds = getattr(model, "missing", None), getattr(model, "feature_types", None)
+    if missing is not None and missing == missing: found["missing"] = float(missing)
+    if kinds is not None and not isinstance(kinds, str): found["feature_types"] = list(kinds)
+    return found
 
 
 class BoostingAdapter(Adapter):
@@ -46,8 +55,13 @@ class BoostingAdapter(Adapter):
         if all(str(n).startswith("Column_") for n in names): names = ()
         options = {"library": library, "class": kind, "classes": list(labels) if labels else None}
         if library == "xgboost" and kind != "Booster":
-            options["parameters"] = {"enable_categorical": bool(getattr(model, "enable_categorical", False))}
+            options["parameters"] = _parameters(model)
             names = getattr(model, "feature_names_in_", ()) if hasattr(model, "feature_names_in_") else ()
+        if labels and self._raw(model, X, options).ndim == 2 and len(labels) == 2 and "multi" not in str(
+                getattr(model, "objective", "")): labels, options["classes"], options["several"] = None, None, True
+        if kind != "Booster" and differs(batch_of(self.predict(model, X, options)), batch_of(model.predict(X)), 1e-5):
+            raise CannotShip(f"the trees of this {kind} do not answer as its predict does",
+                             fix="ship a function: ship(lambda X: model.predict(X), X, name=...)")
         return Description(f"{kind} ({library})", labels, tuple(map(str, names)), labels is not None, options)
 
     def save(self, model, write, allow_secrets):
@@ -70,6 +84,7 @@ class BoostingAdapter(Adapter):
 
     def predict(self, model, X, options):
         p = self._raw(model, X, options)
+        if options.get("several"): return (p > .5).astype("int64")   # yes or no to each of several labels
         if not options["classes"]: return p
         import numpy as np
         return np.asarray(options["classes"])[(p > .5).astype(int) if p.ndim == 1 else p.argmax(axis=1)]
@@ -86,5 +101,5 @@ class BoostingAdapter(Adapter):
         import xgboost
         booster = model if isinstance(model, xgboost.Booster) else model.get_booster()
         best = booster.attr("best_iteration") if options["class"] != "Booster" else None   # what early stopping kept
-        rows = xgboost.DMatrix(X, enable_categorical=options.get("parameters", {}).get("enable_categorical", False))
+        rows = xgboost.DMatrix(X, **{"enable_categorical": False, **options.get("parameters", {})})
         return booster.predict(rows, iteration_range=(0, int(best) + 1) if best else (0, 0))

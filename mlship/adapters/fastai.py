@@ -27,6 +27,16 @@ def _image_class(learn):
     return next((t for t in types if isinstance(t, type) and hasattr(t, "_open_args")), None)
 
 
+def _column(learn, X) -> str:
+    "The column of a table that a learner of texts reads."
+    reads = [getattr(t, "cols", None) for t in getattr(getattr(_first_list(learn), "tfms", None), "fs", ())]
+    named = [c[0] if len(c) == 1 else c for c in reads if isinstance(c, (str, list, tuple)) or hasattr(c, "items")]
+    for name in list(map(str, named)) + (list(X.columns) if len(X.columns) == 1 else []):
+        if name in X.columns: return name
+    raise CannotShip(f"this learner takes one thing a row, and X is a table of {', '.join(map(str, X.columns))}",
+                     fix='pass the column: ship(learn, df["text"], name=...)')
+
+
 def _as_image(learn, item, kind):
     "One of the notebook's items, as an image."
     if isinstance(item, sys.modules["PIL.Image"].Image): return item
@@ -69,6 +79,7 @@ class FastaiAdapter(Adapter):
 
     def prepare(self, model, X):
         kind = _image_class(model)
+        if kind is None and hasattr(X, "columns") and not _is_table(model): return list(X[_column(model, X)])
         if kind is None: return list(X) if hasattr(X, "map") and not hasattr(X, "columns") else X
         records = X.to_dict("records") if hasattr(X, "columns") else X
         return [_as_image(model, x, kind) for x in records]

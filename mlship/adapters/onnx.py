@@ -6,6 +6,8 @@
 __all__ = ['Session', 'OnnxAdapter']
 
 # %% ../../nbs/15_onnx.ipynb #949376e1
+import re
+from pathlib import Path
 from ..core import CannotShip, need
 from ..freeze import Frozen
 from ..model import Adapter, Description
@@ -16,18 +18,31 @@ _types = {"float": "float32", "double": "float64", "float16": "float16", "bool":
           **{f"{u}int{b}": f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64)}}
 
 
+def _beside(data: bytes) -> list:
+    "The files that an ONNX model keeps its weights in: `external_data` has an entry for each tensor."
+    found = {data[m.end():m.end() + m[1][0]].decode("utf-8", "replace")
+             for m in re.finditer(rb"\x0a\x08location\x12([\x01-\x7f])", data, re.DOTALL)}
+    return sorted(found)
+
+
 class Session:
     "An ONNX model, ready to run."
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes,
+                 read=None):   # name -> bytes of a file with weights; None where there is none
         ort = need("onnxruntime", "onnx", "this model")
         options = ort.SessionOptions()
+        if read is not None and (names := _beside(data)):
+            files = [read(name) for name in names]
+            options.add_external_initializers_from_files_in_memory(names, files, list(map(len, files)))
         options.intra_op_num_threads, options.inter_op_num_threads = cores_of_worker(), 1
         options.log_severity_level = 3
         try: self.session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as e:
             raise CannotShip(f"this ONNX model does not load: {str(e).splitlines()[0]}", fix="was all of it written? "
-                             "A model with weights in other files must be saved as one") from None
+                             "What has weights in other files is shipped by its path, with these beside it") from None
         self.inputs, self.outputs = self.session.get_inputs(), self.session.get_outputs()
+        first = {i.shape[0] for i in self.inputs if i.shape}
+        self.batch = first.pop() if len(first) == 1 and all(isinstance(d, int) and d > 0 for d in first) else None
 
     def feed(self, X) -> dict:
         import numpy as np
@@ -47,11 +62,33 @@ class Session:
             a = np.asarray(columns[i.name])
             wanted = _types.get(i.type.removeprefix("tensor(").rstrip(")"))
             if a.ndim == 1 and len(i.shape) == 2 and i.shape[1] == 1: a = a[:, None]
-            out[i.name] = a.astype(wanted) if wanted and a.dtype != wanted else a
+            out[i.name] = _cast(a, wanted, i.name) if wanted and a.dtype != wanted else a
         return out
 
     def run(self, X) -> dict:
-        return dict(zip([o.name for o in self.outputs], self.session.run(None, self.feed(X))))
+        fed, names = self.feed(X), [o.name for o in self.outputs]
+        n = max((len(a) for a in fed.values() if a.ndim), default=0)
+        if self.batch in (None, n) or any(len(a) != n for a in fed.values()):
+            return dict(zip(names, self.session.run(None, fed)))
+        import numpy as np
+        def part(a, i): return np.concatenate([a[i:i + self.batch], a[-1:].repeat(max(0, i + self.batch - n), 0)])
+        parts = [self.session.run(None, {k: part(a, i) for k, a in fed.items()}) for i in range(0, n, self.batch)]
+        return {name: sum(map(list, ys), [])[:n] if isinstance(ys[0], list) else np.concatenate(ys)[:n]
+                for name, ys in zip(names, zip(*parts)) if _rows(ys[0], self.batch, name)}
+
+
+def _rows(y, batch, name):
+    if getattr(y, "ndim", 1) and len(y) == batch: return True
+    raise CannotShip(f"{name} has no value for each of the {batch} rows that go through at once",
+                     fix="export the model with a batch dimension that is free: dynamic_axes, dynamic_shapes")
+
+
+def _cast(a, wanted, name):
+    import numpy as np
+    with np.errstate(invalid="ignore"): cast = a.astype(wanted)
+    if cast.dtype.kind in "biu" and a.dtype.kind in "biuf" and not (cast == a).all():
+        raise ValueError(f"{name} takes {wanted}, and {a[cast != a].flat[0]} is none")
+    return cast
 
 
 class OnnxAdapter(Adapter):
@@ -65,6 +102,17 @@ class OnnxAdapter(Adapter):
         return (type(model).__module__.startswith(("onnxruntime.", "onnx.")) and hasattr(model, "run")
                 and hasattr(model, "get_inputs")) or type(model).__name__ == "ModelProto"
 
+    def _read(self, model):
+        "name -> bytes of a file beside the model."
+        path = getattr(model, "_model_path", None)
+        if not path: return None
+        def read(name):
+            at = Path(path).parent/name
+            if Path(name).is_absolute() or ".." in Path(name).parts or not at.is_file():
+                raise CannotShip(f"{path} has weights in {name}, which does not lie beside it", fix="copy both")
+            return at.read_bytes()
+        return read
+
     def _bytes(self, model) -> bytes:
         if hasattr(model, "SerializeToString"): return model.SerializeToString()
         path, data = getattr(model, "_model_path", None), getattr(model, "_model_bytes", None)
@@ -74,7 +122,8 @@ class OnnxAdapter(Adapter):
 
     def _live(self, model) -> Session:
         if isinstance(model, Session): return model
-        if _live.get("of") is not model: _live.update(of=model, session=Session(self._bytes(model)))
+        if _live.get("of") is not model: _live.update(of=model, session=Session(self._bytes(model),
+                                                                                   self._read(model)))
         return _live["session"]
 
     def describe(self, model, X) -> Description:
@@ -90,10 +139,12 @@ class OnnxAdapter(Adapter):
                            options={"proba": proba, "label": label if proba else None})
 
     def save(self, model, write, allow_secrets):
-        write("model.onnx", self._bytes(model))
+        data, read = self._bytes(model), self._read(model)
+        write("model.onnx", data)
+        for name in _beside(data) if read else (): write(f"beside/{name}", read(name))
         return Frozen(b"", {}, frozenset({"onnxruntime"}))
 
-    def load(self, read, code, folder): return Session(read("model.onnx"))
+    def load(self, read, code, folder): return Session(read("model.onnx"), lambda name: read(f"beside/{name}"))
 
     def predict(self, model, X, options):
         found = self._live(model).run(X)

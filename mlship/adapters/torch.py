@@ -95,9 +95,27 @@ def _rest(module):
 
 
 def _uncompiled(module):
-    "The module that `torch.compile` was given."
+    "The module that `torch.compile` was given, or that of an exported program."
     compiled = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", ())
-    return module._orig_mod if isinstance(module, compiled) else module
+    if not _is_program(module): return module._orig_mod if isinstance(module, compiled) else module
+    if _live.get("of") is not module: _live.update(of=module, module=_rest(module.module()))
+    return _live["module"]
+
+
+_live: dict = {}   # the exported program that a notebook is shipping
+
+
+def _is_program(model): return isinstance(model, getattr(sys.modules.get("torch.export"), "ExportedProgram", ()))
+
+
+def _refuse_one_size(program):
+    "A program that was exported for one number of rows serves no other."
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in program.graph_signature.user_inputs:
+            size = getattr(node.meta.get("val"), "shape", (None,))[0]
+            if isinstance(size, int):
+                raise CannotShip(f"this program was exported for {size} rows, and takes no other number of them",
+                                 fix="torch.export.export(..., dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))")
 
 
 class _AtRest:
@@ -163,17 +181,18 @@ def _in_parts(ask, X):
 
 # %% ../../nbs/12_torch.ipynb #2240204c
 class TorchAdapter(Adapter):
-    "`torch.nn.Module`, and what TorchScript made of one."
+    "`torch.nn.Module`, and what TorchScript or `torch.export` made of one."
     name = "torch"
     priority = 20
     tolerance = 1e-5   # of single precision, in batches of different sizes
 
     def matches(self, model) -> bool:
         torch = sys.modules.get("torch")
-        return torch is not None and hasattr(torch, "nn") and isinstance(model, torch.nn.Module)
+        return torch is not None and hasattr(torch, "nn") and isinstance(model, torch.nn.Module) or _is_program(model)
 
     def describe(self, model, X) -> Description:
         torch, bare = sys.modules["torch"], _uncompiled(model)
+        if _is_program(model): _refuse_one_size(model)
         for name, t in bare.named_parameters():
             if torch.nn.parameter.is_lazy(t):
                 raise CannotShip(f"{name} has no shape yet: its layer has seen no rows",
@@ -197,17 +216,18 @@ class TorchAdapter(Adapter):
         return dict(zip(names[0], X))
 
     def portable(self, model):
-        model = _uncompiled(model)
-        return model if str(_device(model)) == "cpu" else again(self, model)
+        if str(_device(_uncompiled(model))) != "cpu": return again(self, model)
+        return model if _is_program(model) else _uncompiled(model)
 
     def save(self, model, write, allow_secrets):
         torch = sys.modules["torch"]
-        tensors, model = need("safetensors.torch", "torch", "keeping weights"), _uncompiled(model)
-        if isinstance(model, torch.jit.ScriptModule):
-            out = io.BytesIO()
-            torch.jit.save(model, out)
-            write("model.pt", out.getvalue())
-            frozen = freeze(None, allow_secrets)   # its code is in there
+        tensors, out = need("safetensors.torch", "torch", "keeping weights"), io.BytesIO()
+        if not _is_program(model): model = _uncompiled(model)
+        if not isinstance(model, torch.nn.Module) or isinstance(model, torch.jit.ScriptModule):
+            script = isinstance(model, torch.nn.Module)
+            (torch.jit if script else torch.export).save(model, out)
+            write("model.pt" if script else "model.pt2", out.getvalue())
+            frozen = freeze(None if script else False, allow_secrets)   # its code is in there
         else:
             bare, weights = take_out(model)
             frozen = freeze(_rest(bare), allow_secrets)
@@ -220,7 +240,8 @@ class TorchAdapter(Adapter):
         tensors = need("safetensors.torch", "torch", "loading this model")
         device = chosen_device(torch)
         module = thaw(read("model.pkl"), code, folder)
-        if module is None: module = torch.jit.load(io.BytesIO(read("model.pt")), map_location=device)
+        if module is False: module = _program(read("model.pt2"))
+        elif module is None: module = torch.jit.load(io.BytesIO(read("model.pt")), map_location=device)
         else: put_in(module, tensors.load(read("model.safetensors")))
         share_cores(torch)
         for t in module.parameters(): t.requires_grad = False   # TorchScript has no requires_grad_
@@ -239,6 +260,7 @@ class TorchAdapter(Adapter):
         return program
 
     def predict(self, model, X, options):
+        model = _uncompiled(model)
         def ask(X):
             if isinstance(X, tuple): return model(*(_as_tensor(x, model) for x in X))   # what before= made
             if not isinstance(X, dict): return model(_as_tensor(X, model))
@@ -269,7 +291,7 @@ def _export(adapter, model, X, options, write):
     "The report on the exported program, which is written if it serves."
     torch, n = sys.modules["torch"], length(X)
     def none(why): return {"kind": "none", "why": why}
-    if isinstance(model, torch.jit.ScriptModule): return none("a TorchScript program is one already")
+    if isinstance(model, torch.jit.ScriptModule) or _is_program(model): return none("a program is one already")
     if n < 2: return none("torch.export: one row does not show which dimension is the batch")
     if isinstance(X, tuple): X = dict(zip((_names(model) or [()])[0], X))
     by_name = isinstance(X, dict)

@@ -40,6 +40,12 @@ def place(tmp_path_factory):
     save_file(net.state_dict(), place / "weights.safetensors")
     torch.jit.save(torch.jit.trace(net, torch.tensor(X[:1])), place / "script.pt")
     torch.save(torch.nn.Linear(4, 2), place / "whole.pt")
+    made = torch.export.export(net, (torch.tensor(X),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+    torch.export.save(made, place / "program.pt2")
+    words = torch.jit.script(torch.nn.Sequential(torch.nn.Embedding(9, 2), torch.nn.Flatten()))
+    torch.jit.save(words, place / "words.pt")
+    (place / "words.csv").write_text("a,b\n1,2\n3,8\n")
+    said["words"] = words(torch.tensor([[1, 2], [3, 8]])).tolist()
 
     import joblib
     import pandas as pd
@@ -62,7 +68,14 @@ def place(tmp_path_factory):
                          [h.make_tensor_value_info("X", T.FLOAT, [None, 4])],
                          [h.make_tensor_value_info("y", T.FLOAT, [None, 4])],
                          [onnx.numpy_helper.from_array(np.array([2], "float32"), "two")])
-    onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=9), place / "twice.onnx")
+    model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, place / "twice.onnx")
+    (place / "apart").mkdir()   # as torch.onnx.export writes them: a fixed batch, and the weights beside
+    for v in (*graph.input, *graph.output):
+        v.type.tensor_type.shape.dim[0].dim_value = 1
+    model.graph.CopyFrom(graph)
+    onnx.save(model, place / "apart" / "one.onnx", save_as_external_data=True, location="one.onnx.data",
+              size_threshold=0)
     Image.new("L", (8, 8)).save(place / "x.png")
     return place, X, said
 
@@ -84,7 +97,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("words", [
     ("weights.pt", "--class", "net.py:Net"), ("run.pth", "--class", "net.py:Net"), ("script.pt", "--trust"),
-    ("weights.safetensors", "--class", "net.py:Net", "--args", '{"width": 8}'),
+    ("weights.safetensors", "--class", "net.py:Net", "--args", '{"width": 8}'), ("program.pt2", "--trust"),
 ], ids=lambda w: w[0])
 def test_torch_files(words, place, run, home):
     done = run("ship", *words, "--example", "x.npy", "--name", "it")
@@ -116,6 +129,16 @@ def test_files_that_know_what_they_take(words, rows, place, run, home):
         assert model.bundle.manifest["metrics"]
 
 
+def test_a_program_and_weights_in_a_file_beside(place, run, home):
+    for words, X, want in ((("program.pt2", "--trust"), place[1], place[2]["net"]),
+                           (("apart/one.onnx",), place[1], (2 * place[1]).tolist()),
+                           (("words.pt", "--trust", "--example", "words.csv"), np.array([[1, 2], [3, 8]]),
+                            place[2]["words"])):
+        done = run("ship", *words)
+        assert done.returncode == 0, done.stderr
+        assert near(load(done.stdout.split()[0]).predict_rows(X.tolist()).tolist(), want), words
+
+
 def test_serve_takes_a_file(place, home, monkeypatch):
     monkeypatch.chdir(place[0])
     server = Served("twice.onnx")
@@ -127,7 +150,8 @@ def test_serve_takes_a_file(place, home, monkeypatch):
 
 @pytest.mark.parametrize("words, code, why", [
     (("linear.joblib",), None, "--trust"), (("linear.pkl",), None, "--trust"), (("whole.pt",), None, "--trust"),
-    (("script.pt",), None, "--trust"), (("weights.pt",), 2, "--class"), (("whole.pt", "--trust"), 2, "--example"),
+    (("script.pt",), None, "--trust"), (("program.pt2",), None, "--trust"),
+    (("weights.pt",), 2, "--class"), (("whole.pt", "--trust"), 2, "--example"),
     (("weights.pt", "--class", "net.py:Net", "--args", '{"width": 9}', "--example", "x.npy"), None,
      "a.weight is (8, 4)"),
     (("weights.pt", "--class", "net.py:Nothing", "--example", "x.npy"), 3, "no class"),
