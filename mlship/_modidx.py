@@ -687,6 +687,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlship.export._width_after': ('export.html#_width_after', 'mlship/export.py'),
                                'mlship.export.identifiers': ('export.html#identifiers', 'mlship/export.py'),
                                'mlship.export.make_tables': ('export.html#make_tables', 'mlship/export.py'),
+                               'mlship.export.node_table': ('export.html#node_table', 'mlship/export.py'),
                                'mlship.export.row_values': ('export.html#row_values', 'mlship/export.py'),
                                'mlship.export.text_of': ('export.html#text_of', 'mlship/export.py'),
                                'mlship.export.tree_tables': ('export.html#tree_tables', 'mlship/export.py'),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from .bundle import Bundle
 from .core import UsageError
-from .export import RESERVED, Tables, identifiers, make_tables, text_of, write_folder
+from .export import RESERVED, Tables, identifiers, make_tables, node_table, text_of, write_folder
 
 # %% ../nbs/45_export_c.ipynb #0f03d266
 def c_text(s: "str | None") -> str:
@@ -80,10 +80,12 @@ def _lookups(name, lookups):
 
 def _last(last, scores):
     if last["op"] == "linear": return _array("coef", last["coef"]) + _array("intercept", last["intercept"])
+    packed = node_table(last)
     out = f"enum {{ TREES = {len(last['roots'])} }};\n"
-    for name in ("roots", "feature", "left", "right"): out += _array(name, last[name], "int32_t")
+    for name in ("roots", "nodes"): out += _array(name, packed[name], "int32_t")
     if last.get("groups") is not None: out += _array("groups", last["groups"], "int")
-    return out + "".join(_array(name, last[name]) for name in ("threshold", "values", "start"))
+    if not last["single"]: out += _array("threshold", packed["threshold"])
+    return out + _array("values", packed["values"]) + _array("start", last["start"])
 
 
 def _examples(t: Tables):
@@ -148,7 +150,9 @@ def export_c(bundle: Bundle,
                   steps=steps, whole=at, ops=any(p["steps"] for p in parts) or steps > 0, link=last["link"],
                   lookups=any(p["lookups"] for p in parts), finite=last["finite"], trees=last["op"] == "trees",
                   single=last["single"], groups=last.get("groups") is not None, divide=c_double(last["divide"]),
+                  twice=last["op"] == "trees" and node_table(last)["twice"],
                   decide=last["decide"], labels=t.labels is not None, proba=t.proba, answer=answer, uses_link=needs,
+                  real="float" if last["single"] else "double",
                   label_type="const char *const " if answer == "const char *" else f"const {answer}",
                   examples=len(t.examples))
     write_folder(folder, {f"{id}.{ext}": text_of(f"c/model.{ext}", **values).lstrip() for ext in "hc"}

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from .bundle import Bundle
 from .core import UsageError
-from .export import RESERVED, Tables, identifiers, make_tables, text_of, type_name, write_folder
+from .export import (RESERVED, Tables, identifiers, make_tables, node_table, text_of, type_name,
+                           write_folder)
 
 # %% ../nbs/45_export_java.ipynb #56eaece7
 _ops = {"scale": 0, "affine": 1, "impute": 2, "select": 3, "project": 4, "normalize": 5}
@@ -62,6 +63,7 @@ def _labels(labels):
 def binary(t: Tables) -> bytes:
     "The tables as Walker.java reads them."
     last, none = t.last, ()
+    packed = node_table(last) if last["op"] == "trees" else {}
     kinds = {"number": 0, "bool": 1, "text": 2}
     def column(c):
         return (_text(c.name) + struct.pack(">b", kinds[c.kind]) + _flags(c.whole, c.nullable)
@@ -77,14 +79,14 @@ def binary(t: Tables) -> bytes:
         return (_doubles(numbers) + words + _doubles(answer) + _flags(proba is not None)
                 + (_doubles(proba) if proba is not None else b""))
     return b"".join((
-        struct.pack(">q", 0x6d6c736869700001), _many(column, t.columns), _many(part, t.parts), _many(_step, t.steps),
+        struct.pack(">q", 0x6d6c736869700002), _many(column, t.columns), _many(part, t.parts), _many(_step, t.steps),
         _flags(last["op"] == "trees"), struct.pack(">iibb", last["outputs"], last["features"], _links[last["link"]],
                                                    _decides[last["decide"]]), _flags(last["finite"]),
         _doubles(last.get("coef", none)), _doubles(last.get("intercept", none)), _flags(last["single"]),
         struct.pack(">d", last["divide"]), _doubles(last.get("start", none)),
-        _ints(none if last.get("groups") is None else last["groups"]), _ints(last.get("roots", none)),
-        _ints(last.get("feature", none)), _doubles(last.get("threshold", none)), _ints(last.get("left", none)),
-        _ints(last.get("right", none)), _doubles(last.get("values", none)), _labels(t.labels),
+        _ints(none if last.get("groups") is None else last["groups"]), _ints(packed.get("roots", none)),
+        _ints(packed.get("nodes", none)), _doubles(packed.get("threshold", none)), _flags(packed.get("twice")),
+        _doubles(packed.get("values", none)), _labels(t.labels),
         _many(example, t.examples), struct.pack(">q", 0x656e646d6c736869)))
 
 # %% ../nbs/45_export_java.ipynb #1d9a734a

@@ -12,11 +12,16 @@
 #if FLT_EVAL_METHOD != 0
 #error "arithmetic in more than double precision gives other answers: on x86 use -msse2 -mfpmath=sse"
 #endif
+{% if single %}
+#if FLT_MANT_DIG != 24 || FLT_MAX_EXP != 128
+#error "float is not the single precision that the thresholds are written in"
+#endif
+{% endif %}
 #if defined(__clang__) || !defined(__GNUC__)
 #pragma STDC FP_CONTRACT OFF
 #endif
 
-enum { COLUMNS = {{ columns | length }}, WIDTH = {{ width }}, OUTPUTS = {{ outputs }}, SCORES = {{ scores }}, FEATURES = {{ features }} };
+enum { COLUMNS = {{ columns | length }}, WIDTH = {{ width }}, OUTPUTS = {{ outputs }}, SCORES = {{ scores }}, FEATURES = {{ features }}{{ ", LANES = 8" if trees }} };
 enum { MISSING = 1, INFINITE, NOT_WHOLE, OUTSIDE, UNKNOWN, NO_NAN, TOO_LARGE, NO_ANSWER };
 enum { SCALE, AFFINE, IMPUTE, SELECT, PROJECT, NORMALIZE };
 
@@ -141,6 +146,9 @@ static int scores(const {{ id }}_row *row, double *s) {
     double numbers[COLUMNS], x[WIDTH];
     const char *texts[COLUMNS];
     int i, k, code;
+{% if trees %}
+    {{ real }} v[{{ "2 * " if twice }}FEATURES];
+{% endif %}
 {% for c in columns %}
     numbers[{{ loop.index0 }}] = {{ "NAN" if c.kind == "text" else "row->" ~ c.id }};
     texts[{{ loop.index0 }}] = {{ "row->" ~ c.id if c.kind == "text" else "NULL" }};
@@ -163,25 +171,47 @@ static int scores(const {{ id }}_row *row, double *s) {
     for (i = 0; i < FEATURES; i++) if (!isfinite(x[i])) return fail(NO_NAN, -1);
 {% endif %}
 {% if trees %}
+    for (i = 0; i < FEATURES; i++) {
+        v[i] = {{ "(float)" if single }}x[i];{{ " /* as the library does: single-precision input */" if single }}
 {% if single %}
-    for (i = 0; i < FEATURES; i++) { /* as the library does: single-precision input, double thresholds */
-        x[i] = (double)(float)x[i];
-        if (isinf(x[i])) return fail(TOO_LARGE, -1);
+        if (isinf(v[i])) return fail(TOO_LARGE, -1);
+{% endif %}
+{% if twice %}
+        v[FEATURES + i] = isnan(v[i]) ? -({{ real }})INFINITY : v[i]; /* for nodes where what is missing goes left */
+{% endif %}
     }
-{% endif %}
     for (k = 0; k < SCORES; k++) s[k] = 0;
-    for (i = 0; i < TREES; i++) {
-        int32_t node = roots[i];
-        while (node >= 0) {
-            int32_t f = feature[node];
-            double v = x[f < 0 ? ~f : f];
-            node = v <= threshold[node] || (f < 0 && isnan(v)) ? left[node] : right[node];
+    for (i = 0; i < TREES; i += LANES) { /* several trees at a time: while one waits for memory, others go on */
+        int32_t at[LANES];
+        int lane, walking = 0;
+        for (lane = 0; lane < LANES; lane++) {
+            at[lane] = i + lane < TREES ? roots[i + lane] : -1;
+            walking |= at[lane] >= 0;
         }
-{% if groups %}
-        s[groups[i]] += values[~node];
+        while (walking) {
+            walking = 0;
+            for (lane = 0; lane < LANES; lane++) {
+                int32_t here = at[lane], next;
+{% if single %}
+                const int32_t *node = nodes + 4 * (ptrdiff_t)(here < 0 ? 0 : here);
+                float limit;
+                memcpy(&limit, node, sizeof limit);
+                next = node[2 + !(v[node[1]] <= limit)];
 {% else %}
-        for (k = 0; k < SCORES; k++) s[k] += values[(size_t)~node * SCORES + k];
+                ptrdiff_t n = here < 0 ? 0 : here;
+                next = nodes[3 * n + 1 + !(v[nodes[3 * n]] <= threshold[n])];
 {% endif %}
+                at[lane] = here < 0 ? here : next;
+                walking |= at[lane] >= 0;
+            }
+        }
+        for (lane = 0; lane < LANES && i + lane < TREES; lane++) {
+{% if groups %}
+            s[groups[i + lane]] += values[~at[lane]];
+{% else %}
+            for (k = 0; k < SCORES; k++) s[k] += values[(ptrdiff_t)~at[lane] * SCORES + k];
+{% endif %}
+        }
     }
     for (k = 0; k < SCORES; k++) s[k] = (s[k] + start[k]) / {{ divide }};
 {% else %}

@@ -34,10 +34,10 @@ final class Walker {
     final double[][] exampleProba;      // null: none
     private final Part[] parts;
     private final Step[] steps;
-    private final boolean trees, single, finite;
+    private final boolean trees, single, finite, twice;
     private final int outputs, features, link, decide;
     private final double[] coef, intercept;
-    private final int[] roots, feature, left, right, groups;
+    private final int[] roots, nodes, groups;   // a node: threshold (where single), feature, left, right
     private final double[] threshold, values, start;
     private final double divide;
 
@@ -51,7 +51,7 @@ final class Walker {
     }
 
     private Walker(DataInputStream in, String name) throws IOException {
-        if (in.readLong() != 0x6d6c736869700001L) throw new IOException(name + " is no table of this walker");
+        if (in.readLong() != 0x6d6c736869700002L) throw new IOException(name + " is no table of this walker");
         columns = new Column[in.readInt()];
         for (int i = 0; i < columns.length; i++)
             columns[i] = new Column(text(in), in.readByte(), in.readBoolean(), in.readBoolean(), in.readDouble(),
@@ -72,10 +72,9 @@ final class Walker {
         start = doubles(in);
         groups = ints(in);
         roots = ints(in);
-        feature = ints(in);
+        nodes = ints(in);
         threshold = doubles(in);
-        left = ints(in);
-        right = ints(in);
+        twice = in.readBoolean();
         values = doubles(in);
         labels = labels(in);
         int n = in.readInt();
@@ -274,23 +273,51 @@ final class Walker {
     }
 
     private double[] walk(double[] x) {
-        if (single)   // as the library does: single-precision input, double thresholds
+        double[] v = x;
+        if (single)   // as the library does: single-precision input
             for (int i = 0; i < x.length; i++)
                 if (Double.isInfinite(x[i] = (float) x[i])) throw new IllegalArgumentException("a value is too large");
+        if (twice) {  // for nodes where what is missing goes left
+            v = new double[2 * x.length];
+            for (int i = 0; i < x.length; i++) v[x.length + i] = Double.isNaN(v[i] = x[i]) ? Double.NEGATIVE_INFINITY : x[i];
+        }
         double[] total = new double[outputs];
-        boolean one = groups.length > 0 || outputs == 1;
-        for (int t = 0; t < roots.length; t++) {
-            int node = roots[t];
-            while (node >= 0) {
-                int f = feature[node];
-                double v = x[f < 0 ? ~f : f];
-                node = v <= threshold[node] || f < 0 && v != v ? left[node] : right[node];
+        int t = 0;
+        for (; t + 4 <= roots.length; t += 4) {   // four trees at a time: while one waits for memory, others go on
+            int a = roots[t], b = roots[t + 1], c = roots[t + 2], d = roots[t + 3];
+            while ((a & b & c & d) >= 0) {        // until all are below 0
+                a = step(v, a);
+                b = step(v, b);
+                c = step(v, c);
+                d = step(v, d);
             }
-            if (one) total[groups.length > 0 ? groups[t] : 0] += values[~node];
-            else for (int k = 0, at = ~node * outputs; k < outputs; k++) total[k] += values[at + k];
+            add(total, t, a);
+            add(total, t + 1, b);
+            add(total, t + 2, c);
+            add(total, t + 3, d);
+        }
+        for (; t < roots.length; t++) {
+            int node = roots[t];
+            while (node >= 0) node = step(v, node);
+            add(total, t, node);
         }
         for (int k = 0; k < outputs; k++) total[k] = (total[k] + start[k]) / divide;
         return total;
+    }
+
+    private int step(double[] v, int node) {
+        if (node < 0) return node;
+        if (single) {
+            int at = 4 * node;
+            return nodes[at + (v[nodes[at + 1]] <= Float.intBitsToFloat(nodes[at]) ? 2 : 3)];
+        }
+        int at = 3 * node;
+        return nodes[at + (v[nodes[at]] <= threshold[node] ? 1 : 2)];
+    }
+
+    private void add(double[] total, int tree, int leaf) {
+        if (groups.length > 0) total[groups[tree]] += values[~leaf];
+        else for (int k = 0, at = ~leaf * outputs; k < outputs; k++) total[k] += values[at + k];
     }
 
     private static double expit(double x) {
