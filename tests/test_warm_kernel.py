@@ -77,6 +77,7 @@ def said(cell):
 def alone(tmp_path_factory, monkeypatch):
     "Parents of our own: they end when their folder is gone"
     monkeypatch.setenv("MLSHIP_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("PYTHONHASHSEED", "0")   # a set of words is shown in the same order
     monkeypatch.setenv("MLSHIP_STORE", "")   # put back what it was; `run` sets it
 
 
@@ -91,8 +92,18 @@ def both(what, folder, **more):
     warm = run("mlship", what, folder / "warm", "a", **more)
     assert parents(), "no parent was asked"
     assert warm[0] == usual[0].replace("nbclient", "mlship") and len(warm[1]) == len(usual[1])
-    for i, (got, wanted) in enumerate(zip(warm[1], usual[1])): assert got == wanted, f"cell {i}"
+    (folder / "again").mkdir()
+    same(usual[1], warm[1], lambda: run("nbclient", what, folder / "again", "a", **more)[1])
     return usual
+
+
+def same(usual, warm, again):
+    "Cell by cell; a cell in which the usual kernel says something else the next time proves nothing"
+    wrong = [i for i, (got, wanted) in enumerate(zip(warm, usual)) if got != wanted]
+    if wrong:
+        second = again()
+        wrong = [i for i in wrong if second[i] == usual[i]]
+    assert not wrong and len(warm) == len(usual), [(i, warm[i], usual[i]) for i in wrong]
 
 
 @pytest.mark.e2e
@@ -104,13 +115,13 @@ def test_a_tutorial_says_the_same(path, tmp_path):
 @pytest.mark.e2e
 @pytest.mark.parametrize("course, lesson", LESSONS, ids=lambda x: x if isinstance(x, str) else x.name)
 def test_a_lesson_says_the_same(course, lesson, tmp_path):
-    found, runs = load_course(course), []
-    for engine in ("nbclient", "mlship"):
-        (tmp_path / engine).mkdir()
-        path = solved_lesson(found, found.lessons[lesson], tmp_path / engine)
-        runs.append(run(engine, path, tmp_path / engine, lesson))
-    assert parents() and runs[0][0] == runs[1][0] == ""
-    for i, (usual, warm) in enumerate(zip(runs[0][1], runs[1][1])): assert warm == usual, f"cell {i}"
+    def through(engine, folder):
+        folder.mkdir()
+        found = load_course(course)
+        return run(engine, solved_lesson(found, found.lessons[lesson], folder), folder, lesson)
+    usual, warm = through("nbclient", tmp_path / "usual"), through("mlship", tmp_path / "warm")
+    assert parents() and warm[0] == usual[0], (usual[0], warm[0])   # `make course` proves that it runs to its end
+    same(usual[1], warm[1], lambda: through("nbclient", tmp_path / "again")[1])
 
 
 ODD = ["import json, sys, os, random, warnings\nimport numpy as np, pandas as pd\n"
