@@ -20,7 +20,7 @@ _where = {
     "Index": "search",
     "check": "student",
     "record": "runs",
-    "Label": "adapters.function",
+    "Label": "kinds",
 }
 __all__ = [*_where]
 

@@ -47,7 +47,7 @@ def _number(name, f, p, units):
     return out
 
 
-_media = {"image": "image", "audio": "audio", "video": "video", "file": "file", "json": "json", "text": "text"}
+_media = ("image", "audio", "video", "file")
 
 
 def _widget(f: Field, p: dict, units: dict, rows: int = 100) -> dict:
@@ -56,15 +56,18 @@ def _widget(f: Field, p: dict, units: dict, rows: int = 100) -> dict:
     kind = getattr(f, "kind", "")
     out = {"name": f.name, "label": "" if f.name == "input-0" else label, "unit": units.get(f.name, unit),
            "nullable": f.nullable, "optional": f.optional, "expected": f.expected}
+    if f.default is not None: out["default"] = f.default
     if kind in _media:
         sizes = {k: getattr(f, k) for k in ("width", "height", "mode") if getattr(f, k, None)}
-        return {**out, "widget": _media[kind], **sizes}
+        return {**out, "widget": kind, **sizes}
+    if kind == "table": return {**out, "widget": "table", "columns": list(f.columns or ())}
     if f.shape: return {**out, "widget": "json"}
     if f.choices: return {**out, "widget": "choice", "options": list(f.choices), "free": False}
     if f.categories or ("categories" in p and rows >= 20):   # few rows are examples, not all that there is
         options = list(f.categories) if f.categories else [_typed(f, c) for c in p["categories"]]
         if 0 < len(options) <= 200: return {**out, "widget": "choice", "options": options, "free": not f.categories}
-    if f.is_number: return {**_number(f.name, f, p, units), "expected": f.expected, "label": out["label"]}
+    if f.is_number: return {**_number(f.name, f, p, units), **{k: out[k] for k in ("expected", "label", "default")
+                                                               if k in out}}
     if f.type == "bool": return {**out, "widget": "bool"}
     if f.type == "datetime": return {**out, "widget": "date", "low": p.get("min"), "high": p.get("max")}
     if f.type == "string": return {**out, "widget": "text", "long": p.get("length", {}).get("max", 99) > 60}
@@ -174,7 +177,7 @@ def form(m: LoadedModel) -> dict:
         if size > 300_000: break
         examples.append({"row": row, "answer": kept["answers"][i],
                          **({"probabilities": kept["probabilities"][i]} if kept.get("probabilities") else {}),
-                         "short": "" if grid or any(f["widget"] in ("image", "audio", "video", "file") for f in fields)
+                         "short": "" if grid or any(f["widget"] in (*_media, "table") for f in fields)
                          else _short(row, fields, how)})
     return {"name": m.bundle.name, "version": m.bundle.version, "fields": fields, "row": how, "grid": grid,
             "examples": examples, "proba": m.has_proba, "stream": bool(m.options.get("stream")),

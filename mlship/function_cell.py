@@ -6,43 +6,67 @@
 __all__ = ['rows_from', 'ship_function', 'function_of']
 
 # %% ../nbs/49_function_cell.ipynb #4639f57b
-import ast, inspect, typing
+import ast, inspect, math, typing
 from .bundle import Bundle
-from .core import UsageError, need
+from .core import CannotShip, UsageError, need
+from .kinds import Audio, File, Video
+from .media import from_base64
 from .shipping import ship
+from .values import show
 
 # %% ../nbs/49_function_cell.ipynb #8165765f
-def _value(hint, name):
+# the smallest film: one black picture of 16 by 16, as WebM
+_film = ("GkXfo59ChoEBQveBAULygQRC84EIQoKEd2VibUKHgQJChYECGFOAZwEAAAAAAAGlEU2bdLpNu4tTq4QVSalmU6yBoU27i1OrhBZUrmtT"
+         "rIHGTbuMU6uEElTDZ1OsggEMTbuMU6uEHFO7a1OsggGP7AEAAAAAAABZAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+         "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAVSalmoCrXsYMPQkBNgIRMYXZmV0GETGF2"
+         "ZkSJiECPQAAAAAAAFlSua8GuAQAAAAAAADjXgQFzxYgAAAAAAAAAAZyBACK1nIN1bmSIgQCGhVZfVlA4g4EBI+ODhDuaygDgibCBELqB"
+         "EJqBAhJUw2fRc3POY8CLY8WIAAAAAAAAAAFnyJhFo4dFTkNPREVSRIeLTGF2YyBsaWJ2cHhnyKJFo4hEVVJBVElPTkSHlDAwOjAwOjAx"
+         "LjAwMDAwMDAwMAAAH0O2dajngQCjo4EAAIAQAgCdASoQABAAAEcIhYWImYSIAgIADA1gAP7/q1CAHFO7a5G7j7OBALeK94EB8YIBYvCB"
+         "Aw==")
+
+
+def _value(hint, name, n=2):   # n: how long lists are
     "A value that fits a hint; KeyError for one that nobody knows."
     if typing.get_origin(hint) is typing.Literal: return typing.get_args(hint)[0]
     options = typing.get_args(hint)
     if options and type(None) in options:   # None | str: the other one
         return _value(next(o for o in options if o is not type(None)), name)
-    if typing.get_origin(hint) in (list, typing.List): return [_value(options[0] if options else float, name)] * 2
+    if hint is list or typing.get_origin(hint) is list:
+        return [_value(options[0] if options else float, name, n)] * n
+    if typing.get_origin(hint) is dict: return {"key": _value(options[1], name)}
     word = getattr(hint, "__name__", str(hint)).rpartition(".")[2]
     if word == "Image": return need("PIL.Image", "image", f"the argument {name}").new("RGB", (28, 28))
-    return {"int": 1, "float": 1.5, "str": "text", "bool": True, "bytes": b"bytes"}[word]
+    if word in ("Table", "DataFrame"):
+        return need("pandas", "pandas", f"the argument {name}").DataFrame({"a": [1., 2, 4], "b": [5., 3, 2]})
+    if word == "Audio": return Audio.of([.3 * math.sin(i / 8) for i in range(4000)], 16_000)
+    return {"int": 1, "float": 1.5, "str": "text", "bool": True, "bytes": b"bytes", "File": File(b"bytes", "file.bin"),
+            "dict": {"key": "value"}, "Video": Video(from_base64(_film))}[word]
 
 
-def rows_from(f) -> list:   # one row: a record, or the value of the only argument
-    "A made-up row for a function, from its hints and defaults; `UsageError` names the argument without a hint."
+def rows_from(f) -> list:   # of records, or of the values of the only argument; two where a list may have any length
+    "Made-up rows for a function, from its hints and defaults; `UsageError` names the argument without a hint."
     try: hints = typing.get_type_hints(f)
     except NameError as e:
         raise UsageError(f"a type hint of {f.__name__} names what is not there: {e}", fix="import it above") from None
-    row = {}
+    row, longer = {}, {}
     for p in inspect.signature(f).parameters.values():
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD): continue
         example = f"def {f.__name__}({p.name}: float, ...)"
         if p.name not in hints:
             raise UsageError(f"{f.__name__} has no type hint for {p.name}, so nobody knows what to send",
                              fix=f"write {example}; or give rows:  %%ship NAME X")
-        try: row[p.name] = p.default if p.default not in (p.empty, None) else _value(hints[p.name], p.name)
+        try:
+            if isinstance(p.default, (bool, int, float, str)):   # float = 8 takes 8.5, too
+                row[p.name] = longer[p.name] = float(p.default) if hints[p.name] is float else p.default
+            else: row[p.name], longer[p.name] = (_value(hints[p.name], p.name, n) for n in (2, 3))
         except KeyError:
             raise UsageError(f"the hint {hints[p.name]} of {f.__name__}'s {p.name} is none that can be sent",
-                             fix="int, float, str, bool, bytes, Image, Literal[...], list[float]; or give rows:"
-                                 "  %%ship NAME X") from None
+                             fix="int, float, str, bool, Literal[...], list[float], dict, Image, and Audio, Video,"
+                                 " File, Table of mlship.kinds; or give rows:  %%ship NAME X") from None
     if not row: raise UsageError(f"{f.__name__} takes nothing", fix="give it an argument with a type hint")
-    return [row] if len(row) > 1 else list(row.values())
+    rows = [row, longer] if any(isinstance(v, list) for v in row.values()) else [row]
+    if len(row) > 1 or isinstance(next(iter(row.values())), dict): return rows
+    return [next(iter(r.values())) for r in rows]
 
 
 def ship_function(f, name: str, X=None, **options) -> Bundle:   # X: rows, instead of made-up ones
@@ -51,8 +75,12 @@ def ship_function(f, name: str, X=None, **options) -> Bundle:   # X: rows, inste
     nullable = [n for n, h in typing.get_type_hints(f).items() if n != "return" and type(None) in typing.get_args(h)]
     if len(inspect.signature(f).parameters) == 1: nullable = bool(nullable)
     if X is None: options |= {"made_up": True, "nullable": nullable}
-    return ship(f, rows_from(f) if X is None else X, name=name, title=doc.split("\n")[0],
-                notes=doc.partition("\n")[2].strip(), **options)
+    rows, (title, _, notes) = rows_from(f) if X is None else X, doc.partition("\n")
+    try: return ship(f, rows, name=name, title=title.removesuffix("."), notes=notes.strip(), **options)
+    except CannotShip as e:
+        if X is None and "does not answer these rows" in e.message:
+            e.fix = f"it was tried with what its hints allow, {show(rows[0])}; with rows of yours:  %%ship {name} X"
+        raise
 
 
 def function_of(source: str) -> str:   # of a cell

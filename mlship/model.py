@@ -23,6 +23,7 @@ class Description:
     proba: bool = False                          # whether predict_proba answers
     options: dict = field(default_factory=dict)  # JSON values that `predict` is given again after loading
     choices: dict = field(default_factory=dict)  # input -> the only values it takes
+    defaults: dict = field(default_factory=dict) # input -> what a function has where it is not given
 
 
 class Route(NamedTuple):

@@ -12,17 +12,23 @@ from .tables import CSV, PARQUET, READERS
 from .v2 import v2_type
 
 # %% ../nbs/26_openapi.ipynb #2829a049
+_types = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4"}
+
+
 def json_schema(f: Field, profile: "dict | None" = None) -> dict:
     "The JSON Schema (2020-12) of one field; the range seen in training is a remark, not a limit."
     kind = {"bool": "boolean", "string": "string", "datetime": "string"}.get(f.type)
     if f.is_number: kind = "integer" if f.is_integer else "number"
     s = {} if kind is None else {"type": [kind, "null"] if f.nullable and not f.shape else kind}
     if f.type == "datetime": s["format"] = "date-time"
-    if f.kind:   # JSON Schema's words for it (2020-12, 8)
-        s |= {"contentEncoding": "base64",
-              "contentMediaType": "image/png" if f.kind == "image" else "application/octet-stream"}
+    if f.kind == "table":
+        named = {"properties": {c: {} for c in f.columns}, "required": list(f.columns)} if f.columns else {}
+        s = {"anyOf": [{"type": "array", "items": {"type": "object", **named}}, {"type": "string"}]}
+    elif f.kind:   # JSON Schema's words for it (2020-12, 8)
+        s |= {"contentEncoding": "base64", "contentMediaType": _types.get(f.kind, "application/octet-stream")}
     if f.is_integer and f.type != "int64": s |= {"minimum": f.bounds[0], "maximum": f.bounds[1]}
     for size in reversed(f.shape): s = {"type": "array", "items": s, "minItems": size, "maxItems": size}
+    if f.default is not None: s["default"] = f.default
     if f.choices: s["enum"] = [*f.choices, None] if f.nullable else list(f.choices)
     p = (profile or {}).get("fields", {}).get(f.name, {})
     if "categories" in p: s["description"] = "in training: " + ", ".join(list(p["categories"])[:20])
@@ -111,12 +117,13 @@ def _uploads(s: Signature) -> dict:
     if not any(f.kind for f in s.inputs): return {}
     def part(f):
         schema = json_schema(f)
+        if f.kind == "table": return {"type": "string", "contentMediaType": "text/csv"}
         return {k: v for k, v in schema.items() if k != "contentEncoding"} if f.kind else schema
     several = s.by_name and len(s.inputs) > 1
     form = {"type": "object", "properties": {f.name: part(f) for f in s.inputs}}
     if several: form["required"] = [f.name for f in s.inputs if not f.optional]
     if several: return {"multipart/form-data": {"schema": form}}
-    alone = "image/*" if s.inputs[0].kind == "image" else "application/octet-stream"
+    alone = s.inputs[0].kind + "/*" if s.inputs[0].kind in _types else "application/octet-stream"
     return {"multipart/form-data": {"schema": form}, alone: {"schema": {}}}
 
 

@@ -9,6 +9,7 @@ __all__ = ['plain', 'batch_of', 'to_list', 'alone', 'answers', 'output_field', '
 import datetime as dt, math, sys
 import numpy as np
 from .core import CannotShip
+from .kinds import File, picture_of, sniff
 from .media import image_uri, is_image, to_base64
 from .schema import Field, is_missing, values_field
 
@@ -32,8 +33,13 @@ def plain(v):
         return rows.tolist() if isinstance(rows, np.ndarray) and rows.dtype.kind in "biu" else [plain(x) for x in rows]
     if isinstance(v, (list, tuple)): return [plain(x) for x in v]
     if is_image(v): return image_uri(v)
-    if isinstance(v, bytes): return to_base64(v)
+    if isinstance(v, bytes): return _file(v)
+    if picture := picture_of(v): return to_base64(picture, sniff(picture) or "image/svg+xml")
     raise TypeError(f"{type(v).__module__}.{type(v).__name__}")
+
+
+def _file(v):   # a data URI says what it is, so that a page can play it and a program save it
+    return to_base64(v, sniff(v) or "application/octet-stream", v.name if isinstance(v, File) else "")
 
 
 def batch_of(y) -> "np.ndarray | list":

@@ -54,7 +54,7 @@ def field_profile(field: Field,  # of the signature
     if not here: return out
     if field.kind == "image":
         return {**out, "width": _sizes(v.width for v in here), "height": _sizes(v.height for v in here)}
-    if field.kind: return {**out, "bytes": _sizes(map(len, here))}
+    if field.kind: return {**out, "rows" if field.kind == "table" else "bytes": _sizes(map(len, here))}
     if field.type == "bool": return {**out, "true": sum(map(bool, here)) / len(here)}
     if field.type == "datetime":
         return ({**out, "min": min(here).isoformat(), "max": max(here).isoformat()} if hasattr(here[0], "isoformat")

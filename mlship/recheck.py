@@ -96,6 +96,7 @@ def recheck(folder: Path,          # a finished bundle
             json.dumps({"folder": str(folder), "rows": rows, "distributions": sorted(distributions)}), encoding="utf-8"
         )
         env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONSTARTUP")}
+        env["MPLBACKEND"] = "Agg"   # a kernel's own way of drawing is none of the model's needs
         root = str(
             Path(sys.modules["mlship"].__file__).resolve().parent.parent
         )  # this mlship, wherever it is installed

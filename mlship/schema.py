@@ -12,12 +12,16 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np
 from .core import CannotShip, UsageError
+from .kinds import kind_of
 from .media import is_image, read_path
 
 # %% ../nbs/02_schema.ipynb #dc4ee2ad
 _integers = {f"{s}int{b}": ((0, 2**b - 1) if s else (-(2 ** (b - 1)), 2 ** (b - 1) - 1)) for s in ("", "u")
              for b in (8, 16, 32, 64)}
 _floats = ("float16", "float32", "float64")
+_kind_words = {"image": "image (PNG, JPEG, WebP; base64 or a data URI)", "table": "table (list of objects, or CSV)",
+               "audio": "sound (WAV, MP3, Ogg, FLAC; base64 or a data URI)",
+               "video": "film (MP4, WebM, Ogg; base64 or a data URI)"}
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,13 @@ class Field:
     categories: "tuple | None" = None  # of a categorical column, in order
     ordered: bool = False            # whether those categories are ordered
     missing_as: str = "nan"          # what the model saw where a value was missing: nan, none or NA
-    kind: str = ""                   # of a string that stands for more: image (PNG, JPEG…) or file, in base64
+    kind: str = ""                   # a string that is image, audio, video or file, in base64; JSON that is a table
     mode: str = ""                   # of images: "L" (grey), "RGB"…, where all of training had the same
     width: "int | None" = None       # of images, where all of training were as wide
     height: "int | None" = None      # of images, likewise
     choices: "tuple | None" = None   # the only values that are taken, where a `Literal` hint says so
+    columns: "tuple | None" = None   # of tables: those that all of training had
+    default: "object | None" = None  # what a function has where an optional value is not there, for its page
 
     @cached_property   # asked for every value of every request
     def is_integer(self) -> bool: return self.type in _integers
@@ -58,7 +64,7 @@ class Field:
 
     def _word(self, many=False):
         s = "s" if many else ""
-        if self.kind: return {"image": "image (PNG, JPEG, WebP; base64 or a data URI)"}.get(self.kind, "file (base64)")
+        if self.kind: return _kind_words.get(self.kind, "file (base64)")
         if self.is_integer:
             return f"whole number{s}" + ("" if self.type == "int64" else f" from {self.bounds[0]} to {self.bounds[1]}")
         if self.is_float: return f"number{s}"
@@ -105,7 +111,7 @@ class Signature:
         "The inverse of `to_dict`; a key that this version does not know is ignored."
         def field(f):
             known = {k: f[k] for k in Field.__dataclass_fields__ if k in f}
-            for k in ("shape", "categories", "choices"):
+            for k in ("shape", "categories", "choices", "columns"):
                 if known.get(k) is not None: known[k] = tuple(known[k])
             return Field(**known)
         return cls(d["container"], tuple(map(field, d["inputs"])), tuple(map(field, d.get("outputs", ()))),
@@ -113,6 +119,9 @@ class Signature:
                    d.get("library", ""))
 
 # %% ../nbs/02_schema.ipynb #f26b3733
+def _pandas(): return sys.modules.get("pandas")
+
+
 def is_missing(v) -> bool:
     "None, NaN, NaT or pandas.NA."
     if v is None: return True
@@ -159,7 +168,10 @@ def _values_field(name, here):
     if here and all(map(is_image, here)):
         return Field(name, "string", kind="image", mode=_same(v.mode for v in here) or "",
                      width=_same(v.width for v in here), height=_same(v.height for v in here))
-    if here and all(isinstance(v, bytes) for v in here): return Field(name, "string", kind="file")
+    if here and all(isinstance(v, bytes) for v in here): return Field(name, "string", kind=kind_of(here))
+    if here and (pd := _pandas()) and all(isinstance(v, pd.DataFrame) for v in here):
+        common = [str(c) for c in here[0].columns if all(c in v.columns for v in here)]
+        return Field(name, "json", kind="table", columns=tuple(common))
     shapes = {_list_shape(v) for v in here}
     if len(shapes) == 1 and shapes != {()}:
         kinds = {np.asarray(v).dtype.kind for v in here}
@@ -172,9 +184,6 @@ def _values_field(name, here):
     return Field(name, kind)
 
 # %% ../nbs/02_schema.ipynb #9074d745
-def _pandas(): return sys.modules.get("pandas")
-
-
 def _array_type(dtype) -> str:
     "Our type for a NumPy dtype, or '' when there is none."
     if dtype.kind in "US": return "string" if dtype.kind == "U" else ""

@@ -84,6 +84,8 @@ def ship(
     if encoder is not None: before = _encoding(encoder, before)
     given = X = adapter.rows(model, before) if X is None else X
     signature, X = infer(adapter.prepare(model, X) if before is None else X, nullable)
+    if made_up: signature = replace(signature, inputs=tuple(replace(f, columns=None, width=None, height=None)
+                                                           for f in signature.inputs))
     n, few = length(X), _some_rows(length(X))
     try:
         ready = X if before is None else before(X)
@@ -141,7 +143,9 @@ def ship(
             for path, data in compiled.plan.files().items(): draft.write(f"plan/{path}", data)
         code, imports = ({**frozen.code, **(hooks.code if hooks else {})},
                          set(frozen.imports | (hooks.imports if hooks else frozenset())))
-        if signature.container == "table" or signature.library == "pandas": imports.add("pandas")
+        if signature.container == "table" or signature.library == "pandas" or any(f.kind == "table"
+                                                                                 for f in signature.inputs):
+            imports.add("pandas")
         if compiled.report["kind"] == "trees": imports.add("onnxruntime")
         for path, data in code.items(): draft.write(f"code/{path}", data)
         draft.write(
@@ -219,7 +223,16 @@ def _named(signature, description):
         names = description.names
     def chosen(f): return description.choices.get(f.name if signature.by_name else next(iter(description.choices), ""))
     inputs = tuple(replace(f, choices=chosen(f)) if chosen(f) and not f.shape else f for f in signature.inputs)
+    if signature.container == "records":   # what a function has a default for may be left out
+        inputs = tuple(_with_default(f, description.defaults[f.name]) if f.name in description.defaults else f
+                       for f in inputs)
     return replace(signature, names=names, classes=description.classes, inputs=inputs)
+
+
+def _with_default(f, value):
+    known = value if isinstance(value, (bool, int, float, str)) and value == value else None   # what JSON can carry
+    return replace(f, optional=True, default=known, nullable=f.nullable or value is None, missing_as="none"
+                   if value is None else f.missing_as)
 
 
 def _why_not(given, before):

@@ -20,7 +20,7 @@ MAX_PARTS = 1000
 
 def is_upload(kind: str) -> bool:
     "Is this a content type that `read_upload` reads?"
-    return kind == MULTIPART or kind.startswith("image/") or kind == OCTETS
+    return kind in (MULTIPART, OCTETS) or kind.startswith(("image/", "audio/", "video/"))
 
 
 def read_upload(signature: Signature, request: Request, kind: str, max_rows: int) -> Batch:

@@ -7,12 +7,13 @@ __all__ = ['MAX_PROBLEMS', 'Problem', 'show', 'refuse', 'refuse_rows', 'at', 'ch
            'check_shaped', 'to_array', 'missing']
 
 # %% ../nbs/03_values.ipynb #039887df
-import datetime as dt, json, math, re, sys
+import datetime as dt, io, json, math, re, sys
 from dataclasses import dataclass
 from itertools import chain
 import numpy as np
-from .core import BadInput
-from .media import from_base64, is_image, open_image, pixels_at_once
+from .core import BadInput, need
+from .kinds import Audio, File, Video, fits
+from .media import from_base64, is_image, name_of, open_image, pixels_at_once
 from .schema import Field, is_missing
 
 # %% ../nbs/03_values.ipynb #6885d966
@@ -86,6 +87,35 @@ def _deeper(v, most):
     return bool(level)
 
 
+_kinds = {"audio": (Audio, "sound"), "video": (Video, "film")}
+
+
+def _bytes(kind, v):
+    data, (of, word) = from_base64(v), _kinds.get(kind, (File, "file"))
+    if not fits(kind, data): raise ValueError(f"is no {word} of a kind that is known here")
+    return of(data) if of is not File else File(data, name_of(v))
+
+
+def _table(field, v):
+    "A list of objects, or CSV, as a DataFrame."
+    pd = need("pandas", "pandas", "reading a table")
+    if isinstance(v, pd.DataFrame): found = v
+    elif isinstance(v, (str, bytes)):
+        try:
+            text = v.decode("utf-8-sig") if isinstance(v, bytes) else v.removeprefix("\ufeff")
+            head, _, rows = text.strip().partition("\n")
+            if not rows: raise _Wrong("is no table: the first line of CSV names the columns, and rows follow")
+            found = pd.read_csv(io.StringIO(text), sep=max("\t;,", key=head.count))
+        except ValueError as e: raise _Wrong(f"is no table: {str(e).splitlines()[0][:80]}") from None   # pandas', too
+    elif isinstance(v, list) and all(isinstance(row, dict) for row in v):
+        if _deeper(v, 8): raise _Wrong("is nested more than 8 deep")
+        found = pd.DataFrame(v, columns=None if v else field.columns)
+    else: raise _Wrong("is no list of objects")
+    if absent := [c for c in field.columns or () if c not in found.columns]:
+        raise _Wrong(f"is a table without {', '.join(absent[:5])}")
+    return found
+
+
 def check_value(field: Field,  # what is expected
                 v,             # a Python value, from JSON or CSV
                 room: "int | None" = None,   # of images: pixels that may still be unpacked
@@ -101,11 +131,12 @@ def check_value(field: Field,  # what is expected
 
 def _typed(field, v, room=None):
     if isinstance(v, np.generic): v = v.item()
+    if field.kind == "table": return _table(field, v)
     if field.type == "json":
         if _deeper(v, 64): raise _Wrong("is nested more than 64 deep")
         return v
     if field.kind:
-        try: return open_image(v, field.mode, room) if field.kind == "image" else from_base64(v)
+        try: return open_image(v, field.mode, room) if field.kind == "image" else _bytes(field.kind, v)
         except ValueError as e: raise _Wrong(str(e)) from None
     if field.type == "string":
         if isinstance(v, str): return v

@@ -1,24 +1,53 @@
 // An answer as elements: labels, numbers, text, pictures, sound, tables, search results, and JSON for the rest.
-import {bars, distribution, element, lines, number, percent} from "./chart.js";
+import {bars, distribution, element, lines, number, percent, plot} from "./chart.js";
+import {columns, write} from "./csv.js";
+import {pretty} from "./page.js";
 
-const media = /^data:(image|audio|video)\/[\w.+-]+(;[\w=.+-]+)*;base64,/;
+const media = /^data:(image|audio|video)\/[\w.+-]+(;[\w=.+%~-]+)*;base64,/, file = /^data:[\w.+-]+\/[\w.+-]+(;[\w=.+%~-]+)*;base64,/;
 const isNumber = v => typeof v === "number" && isFinite(v), isObject = v => v !== null && typeof v === "object" && !Array.isArray(v);
 
 function text(v) {
   const kind = media.exec(v)?.[1];
   if (kind === "image") return element("img", {src: v, alt: "the answer, as a picture", class: "answer-image"});
-  if (kind) return element(kind, {src: v, controls: ""});
+  if (kind) return element(kind, {src: v, controls: "", class: "answer-media"});
+  if (file.test(v)) return saved(v);
   return v.length > 60 || v.includes("\n") ? element("div", {class: "answer-text"}, v) : element("p", {class: "answer-main"}, v || "(empty)");
 }
 
-function table(rows) {
-  const names = [...new Set(rows.flatMap(r => Object.keys(r)))];
-  return element("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "the answer, as a table"}, element("table", {},
-    element("thead", {}, element("tr", {}, ...names.map(n => element("th", {scope: "col"}, n)))),
-    element("tbody", {}, ...rows.slice(0, 200).map(r => element("tr", {}, ...names.map(n => element("td", {}, cell(r[n]))))))));
+export function fileName(uri) {
+  const said = /^data:[^,]*;name=([^;,]*)/.exec(uri.slice(0, 1000))?.[1] ?? "";
+  try { return decodeURIComponent(said); } catch { return said; }
 }
 
-const cell = v => v === null || v === undefined ? "" : isNumber(v) ? number(v) : typeof v === "string" ? media.test(v) ? text(v) : v : JSON.stringify(v);
+// saved as bytes of no kind: what a model gives is never opened as a page of this address
+function save(bytes, name) {
+  const address = URL.createObjectURL(new Blob([bytes], {type: "application/octet-stream"}));
+  element("a", {href: address, download: name}).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+}
+
+const size = n => n < 1000 ? `${n} bytes` : n < 1e6 ? `${(n / 1e3).toFixed(1)} kB` : `${(n / 1e6).toFixed(1)} MB`;
+
+export function fileSize(uri) {
+  const base64 = uri.slice(uri.indexOf(",") + 1);
+  return size(Math.floor(base64.length * 3 / 4) - (base64.endsWith("==") ? 2 : base64.endsWith("=") ? 1 : 0));
+}
+
+function saved(uri) {   // a file, to be saved
+  const base64 = uri.slice(uri.indexOf(",") + 1), kind = /^data:([^;,]*)/.exec(uri)[1], name = fileName(uri) || `answer.${{"text/csv": "csv", "application/pdf": "pdf", "application/zip": "zip", "application/gzip": "gz"}[kind] ?? "bin"}`;
+  return element("div", {class: "answer-file"}, element("div", {}, element("strong", {}, name), element("div", {class: "dim small"}, `${kind === "application/octet-stream" ? "" : `${kind}, `}${fileSize(uri)}`)),
+    element("button", {type: "button", class: "quiet", onclick: () => save(Uint8Array.from(atob(base64), c => c.charCodeAt(0)), name)}, "Save"));
+}
+
+function table(rows) {
+  const names = columns(rows), more = rows.length > 200 ? `The first 200 of ${rows.length.toLocaleString("en")} rows. ` : "";
+  return element("div", {}, element("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "the answer, as a table"}, element("table", {},
+    element("thead", {}, element("tr", {}, ...names.map(n => element("th", rows.some(r => isNumber(r[n])) ? {scope: "col", class: "number"} : {scope: "col"}, n)))),
+    element("tbody", {}, ...rows.slice(0, 200).map(r => element("tr", {}, ...names.map(n => element("td", isNumber(r[n]) ? {class: "number"} : {}, cell(r[n])))))))),
+    rows.length > 1 ? element("p", {class: "dim small"}, more, element("button", {type: "button", class: "link", onclick: () => save(write(rows, names), "answer.csv")}, "Save as CSV")) : null);
+}
+
+const cell = v => v === null || v === undefined ? "" : isNumber(v) ? number(v) : typeof v === "string" ? file.test(v) ? text(v) : v : JSON.stringify(v);
 const title = r => ["title", "name", "text", "label", "id"].find(k => typeof r[k] === "string" || (k === "id" && k in r));
 
 function results(rows) {   // what a search found
@@ -39,12 +68,13 @@ export function generic(v, depth = 0) {
     if (v.length > 3 && v.every(isNumber)) return lines(v.map((_, i) => i + 1), [{name: "", values: v}], {label: `${v.length} numbers from ${number(Math.min(...v))} to ${number(Math.max(...v))}`});
     if (v.length && v.every(r => Array.isArray(r) && r.length <= 12 && !r.some(Array.isArray))) return table(v.map(r => Object.fromEntries(r.map((x, i) => [i + 1, x]))));
   }
+  if (isObject(v) && ["line", "points", "bar"].includes(v.plot) && Array.isArray(v.x) && isObject(v.y)) return plot(v);
   if (isObject(v)) {
     const entries = Object.entries(v), scores = entries.map(e => e[1]);
     if (entries.length > 1 && scores.every(s => isNumber(s) && s >= 0 && s <= 1) && Math.abs(scores.reduce((a, b) => a + b, 0) - 1) < 0.01) return label(entries.sort((a, b) => b[1] - a[1])[0][0], entries);
-    if (depth < 2 && entries.length <= 30) return element("dl", {class: "pairs"}, ...entries.flatMap(([k, x]) => [element("dt", {}, k), element("dd", {}, typeof x === "object" && x !== null || media.test(x) ? generic(x, depth + 1) : cell(typeof x === "boolean" ? x ? "yes" : "no" : x))]));
+    if (depth < 2 && entries.length <= 30) return element("dl", {class: "pairs"}, ...entries.flatMap(([k, x]) => [element("dt", {}, k), element("dd", {}, typeof x === "object" && x !== null || file.test(x) ? generic(x, depth + 1) : cell(typeof x === "boolean" ? x ? "yes" : "no" : x))]));
   }
-  return element("pre", {tabindex: "0"}, JSON.stringify(v, null, 1));
+  return element("pre", {class: "answer-json", tabindex: "0"}, pretty(v));
 }
 
 function label(answer, pairs) {

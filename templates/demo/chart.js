@@ -94,3 +94,37 @@ export function bars(items) {
   }
   return box;
 }
+
+// what mlship.kinds.Plot is: one or more rows of numbers over numbers or names, as a line, as points, as bars
+export function plot({plot: kind, x: xs, y, title = "", x_label = "", y_label = ""}) {
+  const series = Object.entries(y).filter(([, v]) => Array.isArray(v)), isNumber = v => typeof v === "number" && isFinite(v);
+  const byName = kind === "bar" || !xs.every(isNumber), places = byName ? xs.map((_, k) => k + 0.5) : xs;
+  const all = series.flatMap(([, v]) => v).filter(isNumber), w = 420, h = 230, top = 12, bottom = h - (x_label ? 46 : 30), right = 10;
+  if (!all.length || !xs.length) return element("p", {class: "dim"}, "a plot without numbers");
+  let y0 = Math.min(...all, ...(kind === "bar" ? [0] : [])), y1 = Math.max(...all, ...(kind === "bar" ? [0] : []));
+  if (!(y1 > y0)) { const pad = Math.abs(y0) * 0.05 || 1; y0 -= pad; y1 += pad; }
+  const marks = ticks(y0, y1), said = marks.map(number), left = 12 + 6.3 * Math.max(...said.map(t => t.length));
+  [y0, y1] = [marks[0], marks.at(-1)];
+  const x0 = byName ? 0 : Math.min(...places), x1 = byName ? xs.length : Math.max(...places), edge = kind === "points" ? 8 : 0;
+  const X = v => left + edge + (v - x0) / ((x1 - x0) || 1) * (w - left - right - 2 * edge), Y = v => bottom - (v - y0) / (y1 - y0) * (bottom - top);
+  const spoken = series.map(([name, v]) => { const n = v.filter(isNumber); return `${name || "values"} from ${number(Math.min(...n))} to ${number(Math.max(...n))}`; }).join("; ");
+  const svg = frame(w, h, `${title ? `${title}: ` : ""}${spoken}${x_label ? `, over ${x_label}` : ""}`);
+  marks.forEach((m, k) => svg.append(shape("line", {x1: left, x2: w - right, y1: Y(m), y2: Y(m), stroke: "var(--line)"}), shape("text", {x: left - 6, y: Y(m) + 4, "text-anchor": "end"}, said[k])));
+  const colour = i => `var(--c${i % 3 + 1})`, wide = (w - left - right) / xs.length, bar = wide * 0.76 / series.length;
+  series.forEach(([, values], i) => {
+    if (kind === "line") {
+      svg.append(shape("path", {d: values.map((v, j) => isNumber(v) && places[j] !== undefined ? `${j && isNumber(values[j - 1]) ? "L" : "M"}${X(places[j]).toFixed(1)} ${Y(v).toFixed(1)}` : "").join(""), fill: "none", stroke: colour(i), "stroke-width": 2.2, "stroke-linejoin": "round", "stroke-dasharray": i < 3 ? "none" : "6 3"}));
+    } else values.forEach((v, j) => {
+      if (!isNumber(v) || places[j] === undefined) return;
+      if (kind === "points") svg.append(shape("circle", {cx: X(places[j]), cy: Y(v), r: values.length > 200 ? 2 : 3.5, fill: colour(i), "fill-opacity": 0.75}));
+      else svg.append(shape("rect", {x: left + j * wide + wide * 0.12 + i * bar, width: Math.max(1, bar - 1), rx: 1.5, fill: colour(i), y: Math.min(Y(v), Y(0)), height: Math.max(0.5, Math.abs(Y(v) - Y(0)))}));
+    });
+  });
+  if (byName) {
+    const most = Math.max(1, Math.floor((w - left) / (10 + 6.3 * Math.min(12, Math.max(...xs.map(v => String(v).length)))))), every = Math.ceil(xs.length / most);
+    xs.forEach((v, k) => k % every || svg.append(shape("text", {x: X(k + 0.5), y: bottom + 17, "text-anchor": "middle"}, String(v).length > 12 ? `${String(v).slice(0, 11)}…` : isNumber(v) ? number(v) : String(v))));
+  } else for (const v of ticks(x0, x1, 5)) if (v >= x0 && v <= x1) svg.append(shape("text", {x: X(v), y: bottom + 17, "text-anchor": "middle"}, number(v)));
+  if (x_label) svg.append(shape("text", {x: (left + w - right) / 2, y: h - 6, "text-anchor": "middle"}, x_label));
+  const names = series.map(([n]) => n).filter(Boolean);
+  return element("div", {class: "plot"}, title ? element("p", {class: "plot-title"}, title) : null, y_label ? element("p", {class: "dim small"}, y_label) : null, svg, names.length > 1 ? legend(names) : null);
+}

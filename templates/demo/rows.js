@@ -1,5 +1,6 @@
 // A table: rows from a CSV file, from a spreadsheet or typed, their answers beside them, and a file of both.
 import {element, number, percent} from "./chart.js";
+import {parse, quote} from "./csv.js";
 import {reason, send} from "./page.js";
 import {assemble, body, form, path, take} from "./try.js";
 
@@ -9,23 +10,6 @@ const names = fields.length ? fields.map(f => f.name === "input-0" ? f.label || 
 const SHOWN = 200, EDITABLE = 40, CHUNK = 2000;
 let extra = [], rows = [], answers = [], busy = null;   // rows: lists of text, fields first, then extra columns
 
-export function parse(text) {   // CSV as RFC 4180 has it, with the separator that its first line shows
-  const head = text.split("\n", 1)[0], comma = ["\t", ";", ","].sort((a, b) => head.split(b).length - head.split(a).length)[0];
-  const lines = [];
-  let line = [], value = "", quoted = false, was = false;
-  for (let i = 0; i < text.length; i++) {
-    const c = text[i];
-    if (quoted) { if (c === '"' && text[i + 1] === '"') { value += c; i++; } else if (c === '"') quoted = false; else value += c; }
-    else if (c === '"' && value === "") quoted = was = true;
-    else if (c === comma) { line.push(value); value = ""; }
-    else if (c === "\n" || c === "\r") { if (c === "\r" && text[i + 1] === "\n") i++; line.push(value); if (line.length > 1 || value || was) lines.push(line); line = []; value = ""; was = false; }
-    else value += c;
-  }
-  if (value || line.length) lines.push([...line, value]);
-  return lines;
-}
-
-const quote = v => /[",\r\n]/.test(v) ? `"${v.replaceAll('"', '""')}"` : v;
 const say = (text, bad = false) => { $("rows-state").textContent = text; $("rows-state").classList.toggle("bad", bad); };
 const plain = v => v.trim().toLowerCase();
 

@@ -1,8 +1,10 @@
 // Try: what is entered becomes a row, a row becomes an answer, and one field is moved to see what it does.
 import {address, data, reason, send} from "./page.js";
 import {element, legend, lines, number, percent, strip} from "./chart.js";
-import {show} from "./answer.js";
+import * as csv from "./csv.js";
+import {fileName, fileSize, show} from "./answer.js";
 import {paint, surface, toGrid} from "./draw.js";
+import {recorder} from "./sound.js";
 
 const $ = id => document.getElementById(id);
 export const {form} = data;
@@ -17,18 +19,29 @@ class Wrong extends Error { constructor(i, said) { super(said); this.i = i; } }
 function read(i) {
   const f = fields[i], box = document.querySelector(`[data-i="${i}"]`);
   if (media.has(i)) return media.get(i);
-  if (["image", "audio", "video", "file"].includes(f.widget)) { if (f.nullable) return null; throw new Wrong(i, "Choose a file."); }
+  if (isFile(f)) { if (f.nullable || f.optional) return null; throw new Wrong(i, "Choose a file."); }
+  if (f.widget === "table") return table(i, box.value);
   if (f.widget === "number") {
-    if (box.value === "") { if (f.nullable && !box.validity.badInput) return null; throw new Wrong(i, "A number is needed here."); }
+    if (box.value === "") { if ((f.nullable || f.optional) && !box.validity.badInput) return null; throw new Wrong(i, "A number is needed here."); }
     return Number(box.value);
   }
   if (f.widget === "choice" && box.value === "") return typed(f, document.querySelector(`[data-other="${i}"]`).value);
   if (f.widget === "choice" || f.widget === "bool") return JSON.parse(box.value);
   if (f.nullable && box.value === "") return null;
+  if (f.widget === "json" && f.optional && box.value === "") return null;
   if (f.widget !== "json") return box.value;
   try { return JSON.parse(box.value); } catch { throw new Wrong(i, "This is no JSON."); }
 }
 
+function table(i, text) {
+  const f = fields[i], {names, rows} = csv.records(text), absent = f.columns.filter(c => !names.includes(c));
+  if (!text.trim() && (f.nullable || f.optional)) return null;
+  if (!rows.length) throw new Wrong(i, "The first line names the columns, and rows follow.");
+  if (absent.length) throw new Wrong(i, `There is no column ${absent.slice(0, 5).join(", ")}.`);
+  return rows;
+}
+
+export const isFile = f => ["image", "audio", "video", "file"].includes(f.widget);
 const typed = (f, text) => f.options?.every(o => typeof o === "number") && text.trim() !== "" && !isNaN(text) ? Number(text) : text;
 
 export function assemble(values) {
@@ -44,17 +57,18 @@ export function assemble(values) {
 const current = () => grid ? pixels ?? Array(grid.width * grid.height).fill(grid.low) : fields.map((_, i) => read(i));
 export const take = row => form.row === "record" ? fields.map(f => row[f.name] ?? null) : form.row === "list" ? row : form.row === "nested" ? row.flat(9) : [row];
 export const body = rows => ({inputs: rows, ...(form.proba ? {proba: true} : {})});
-export function currentRow() { try { return assemble(current()); } catch { return form.examples[0]?.row ?? assemble(fields.map(f => f.median ?? f.options?.[0] ?? "")); } }
+export function currentRow() { try { return assemble(current()); } catch { return form.examples[0]?.row ?? assemble(fields.map(initial)); } }
 
 function write(i, value) {
   const f = fields[i], box = document.querySelector(`[data-i="${i}"]`), slider = document.querySelector(`[data-slides="${i}"]`), other = document.querySelector(`[data-other="${i}"]`);
   media.delete(i);
-  if (["image", "audio", "video", "file"].includes(f.widget)) return typeof value === "string" && present(i, value.startsWith("data:") ? value : `data:${{image: "image/png", audio: "audio/wav", video: "video/mp4"}[f.widget] ?? "application/octet-stream"};base64,${value}`);
+  if (isFile(f)) return typeof value === "string" && present(i, value.startsWith("data:") ? value : `data:${{image: "image/png", audio: "audio/wav", video: "video/mp4"}[f.widget] ?? "application/octet-stream"};base64,${value}`);
   if (f.widget === "choice" || f.widget === "bool") {
     const wanted = JSON.stringify(value), there = [...box.options].find(o => o.value !== "" && JSON.stringify(JSON.parse(o.value)) === wanted);
     box.value = there ? there.value : "";
     if (other) { other.hidden = box.value !== ""; if (!there) other.value = value ?? ""; }
-  } else if (f.widget === "json") box.value = JSON.stringify(value);
+  } else if (f.widget === "table") { box.value = Array.isArray(value) ? csv.write(value) : f.columns.length ? csv.write([], f.columns) : ""; count(i); }
+  else if (f.widget === "json") box.value = value === null ? "" : JSON.stringify(value);
   else box.value = value ?? "";
   if (slider && value !== null) slider.value = value;
 }
@@ -70,22 +84,46 @@ function fill(row) {
 function present(i, uri) {
   media.set(i, uri);
   const box = document.querySelector(`[data-media="${i}"] [data-preview]`), kind = fields[i].widget;
-  box.replaceChildren(kind === "image" ? element("img", {src: uri, alt: "what will be sent"}) : kind === "file" ? element("p", {class: "dim small"}, `${Math.ceil((uri.length - uri.indexOf(",")) * 3 / 4).toLocaleString("en")} bytes`) : element(kind, {src: uri, controls: ""}));
+  box.replaceChildren(kind === "image" ? element("img", {src: uri, alt: "what will be sent"}) : kind === "file" ? element("p", {class: "dim small"}, [fileName(uri), fileSize(uri)].filter(Boolean).join(", ")) : element(kind, {src: uri, controls: ""}));
 }
 
+function count(i) {   // rows of a table, as they are entered
+  const {names, rows} = csv.records(document.querySelector(`[data-i="${i}"]`).value);
+  document.querySelector(`[data-rows="${i}"] [data-count]`).textContent = rows.length ? `${rows.length.toLocaleString("en")} ${rows.length === 1 ? "row" : "rows"} of ${names.length} ${names.length === 1 ? "column" : "columns"}.` : "";
+}
+
+function drops(root, take) {
+  for (const on of ["dragover", "dragenter"]) root.addEventListener(on, e => { e.preventDefault(); root.classList.add("over"); });
+  root.addEventListener("dragleave", () => root.classList.remove("over"));
+  root.addEventListener("drop", e => { e.preventDefault(); root.classList.remove("over"); take(e.dataTransfer.files[0]); });
+}
+
+for (const root of document.querySelectorAll("[data-rows]")) {
+  const i = Number(root.dataset.rows), box = root.querySelector("textarea");
+  const take = async file => { if (file) { box.value = await file.text(); count(i); changed(i); } };
+  root.querySelector("input[type=file]").addEventListener("change", e => { take(e.target.files[0]); e.target.value = ""; });
+  box.addEventListener("input", () => count(i));
+  drops(root, take);
+}
+
+const made = (root, i) => { chosen.delete(i); root.querySelector("input[type=file]").value = ""; };   // here, and no file
+export const chosen = new Map();   // field number -> the name of its file, for code
+const named = (uri, file) => uri.replace(/^data:([^;,]*)/, (_, kind) => `data:${kind};name=${encodeURIComponent(file.name)}`);
 const asURI = file => new Promise((done, stop) => { const r = new FileReader(); r.onload = () => done(r.result); r.onerror = () => stop(r.error); r.readAsDataURL(file); });
 
 for (const root of document.querySelectorAll("[data-media]")) {
   const i = Number(root.dataset.media), f = fields[i];
-  const take = async file => { if (file) { present(i, await asURI(file)); changed(i); } };
+  const take = async file => { if (file) { chosen.set(i, file.name); const uri = await asURI(file); present(i, f.widget === "file" ? named(uri, file) : uri); changed(i); } };
   root.querySelector("input[type=file]").addEventListener("change", e => take(e.target.files[0]));
-  for (const on of ["dragover", "dragenter"]) root.addEventListener(on, e => { e.preventDefault(); root.classList.add("over"); });
-  root.addEventListener("dragleave", () => root.classList.remove("over"));
-  root.addEventListener("drop", e => { e.preventDefault(); root.classList.remove("over"); take(e.dataTransfer.files[0]); });
+  drops(root, take);
+  if (root.querySelector("[data-record]")) recorder(root, uri => { made(root, i); present(i, uri); changed(i); });
   if (root.querySelector("[data-draw]")) {
-    const drawn = surface(root, f.width, done => {
+    const drawn = surface(root, f.width ?? 28, done => {
       if (!done || !drawn.inked) return;
-      present(i, paint(document.createElement("canvas"), toGrid(drawn.canvas, f.width, f.height), f.width, f.height).toDataURL("image/png"));
+      const canvas = f.width ? paint(document.createElement("canvas"), toGrid(drawn.canvas, f.width, f.height), f.width, f.height) : drawn.canvas;
+      made(root, i);
+      present(i, canvas.toDataURL("image/png"));
+      if (!f.width) root.querySelector("[data-preview]").replaceChildren();   // it is there to be seen
       changed(i);
     });
   }
@@ -109,6 +147,7 @@ if (grid) {
 
 // ------------------------------------------------------------------ asking
 export const path = data.path;
+export const quick = () => took > 0 && took <= FAST;
 const say = text => { $("state").textContent = text; };
 
 function problem(i, said) {
@@ -138,7 +177,7 @@ function blame(answer) {   // a problem goes beside its field, where it has one
   for (const p of found) {
     const rest = String(p.field).replace(/^inputs\[\d+\]/, ""), name = /^\["/.test(rest) ? JSON.parse(rest.slice(1, rest.indexOf('"]') + 1)) : /^\.[^.[]+/.test(rest) ? /^\.([^.[]+)/.exec(rest)[1] : null;
     const i = name !== null ? fields.findIndex(f => f.name === name) : /^\[\d+\]/.test(rest) ? Number(/^\[(\d+)\]/.exec(rest)[1]) : fields.length === 1 ? 0 : -1;
-    if (i >= 0 && !grid && $(`p${i}`)) { problem(i, {image: "This is no picture that can be read.", audio: "This is no sound that can be read.", video: "This is no film that can be read."}[fields[i].widget] ?? (p.expected ? `Expected: ${p.expected}.` : p.message)); placed++; }
+    if (i >= 0 && !grid && $(`p${i}`)) { problem(i, {image: "This is no picture that can be read.", audio: "This is no sound that can be read.", video: "This is no film that can be read.", table: `This ${p.message}.`}[fields[i].widget] ?? (p.expected ? `Expected: ${p.expected}.` : p.message)); placed++; }
   }
   say(placed === found.length && placed ? "" : reason(answer));
   return placed;
@@ -310,15 +349,18 @@ $("ask").addEventListener("submit", e => { e.preventDefault(); clearTimeout(time
 $("cancel").addEventListener("click", () => { running?.abort(); $("answer").classList.remove("stale"); $("cancel").hidden = $("progress").hidden = true; say("Cancelled."); });
 along.addEventListener("change", explore);
 
+const initial = f => f.default ?? (f.optional && f.nullable ? null : f.median ?? f.options?.[0] ?? (f.widget === "bool" ? false : f.widget === "json" ? {} : ""));
+
 function begin() {
   forget();
   clearTimeout(timer);
   clearAnswer();
-  fields.forEach((f, i) => { if (!grid) write(i, f.median ?? f.options?.[0] ?? (f.widget === "bool" ? false : f.widget === "json" ? {} : "")); });
+  fields.forEach((f, i) => { if (!grid) write(i, initial(f)); });
+  for (const root of document.querySelectorAll("[data-media]")) { root.querySelector("[data-preview]").replaceChildren(); root.querySelector("input[type=file]").value = ""; }
   if (form.examples.length) fill(form.examples[0].row);
   else if (grid) { pixels = null; paint(document.querySelector("[data-seen]"), [0], 1, 1); }
 }
-$("reset").addEventListener("click", () => { begin(); document.querySelector("[data-clear]")?.click(); start(); });
+$("reset").addEventListener("click", () => { begin(); for (const b of document.querySelectorAll("[data-clear]")) b.click(); start(); });
 
 for (const [k, example] of form.examples.slice(0, grid ? 12 : 6).entries()) {
   const picture = fields.findIndex(f => f.widget === "image"), b = element("button", {type: "button", "aria-pressed": "false"});

@@ -16,17 +16,30 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from page_models import ship_all
+from page_models import KINDS, ship_all
 from PIL import Image
 from served import MLSHIP, Served
+
+from mlship.function_cell import rows_from
+from mlship.kinds import Audio, Video
+from mlship.media import from_base64
 
 pytest.importorskip("playwright", reason="make browser installs it")
 from playwright.sync_api import expect, sync_playwright  # noqa: E402
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]    # a microphone that beeps
 PHONE = {"width": 390, "height": 800}
+# a model that streams is not asked before somebody asks, and one of files has none before somebody chooses
+QUIET = ("docs", "?model=write", "?model=shapes", *(f"?model={f.__name__}" for f in KINDS))
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+
+
+def of_film(film: Video): ...
+
+
+FILM = rows_from(of_film)[0]
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +48,8 @@ def site(tmp_path_factory):
         home = tmp_path_factory.mktemp("home")
         patch.setenv("MLSHIP_HOME", str(home))
         flats = ship_all()
-        served = Served("flats", "digits", "iris", "search", "write", "tone", "turn", "evil", "weather",
-                        "--workers", "1", "--max-streams", "1")
+        served = Served("flats", "digits", "iris", "search", "write", "tone", "turn", "evil", "weather", "shapes",
+                        "odd", "sizes", *(f.__name__ for f in KINDS), "--workers", "1", "--max-streams", "1")
         served.flats, served.home = flats, home
         yield served
         served.end()
@@ -72,7 +85,7 @@ def visit(chromium, site):
         page.on("pageerror", lambda e: wrong.append(str(e)))
         page.on("console", lambda m: wrong.append(m.text) if "Content Security Policy" in m.text else None)
         page.goto(f"{site.url}/{path}")
-        if path not in ("docs", "?model=write"):       # a model that streams is not asked before somebody asks
+        if path not in QUIET:
             answered(page)
         return page
     yield start
@@ -203,15 +216,143 @@ def test_what_comes_from_a_bundle_or_a_user_is_text(visit):
         page.get_by_role("tab", name=name).click()
         page.wait_for_timeout(200)
     page.get_by_role("tab", name="Try").click()
-    page.get_by_text("A table").click()
+    page.get_by_text("A table", exact=True).click()
     page.get_by_role("button", name="Predict all").click()
     expect(page.locator("#rows-state")).to_contain_text("rows in")
     assert page.evaluate("window.hacked") is None and page.locator("main img").count() == 0
 
 
+def test_attacks_as_names_labels_and_every_kind_of_answer(visit):
+    page = visit("?model=odd")
+    expect(answer(page)).to_contain_text("window.hacked")
+    page.locator("#along").select_option(index=1)
+    page.get_by_role("button", name="This is wrong").click()
+    for name in ("API", "About", "Watch"):
+        page.get_by_role("tab", name=name).click()
+        page.wait_for_timeout(200)
+    expect(page.locator("#code")).to_contain_text("onerror")
+    page.get_by_role("tab", name="Try").click()
+    page.get_by_text("A table", exact=True).click()
+    page.get_by_role("button", name="Predict all").click()
+    expect(page.locator("#rows-state")).to_contain_text("rows in")
+    page.locator("#table input").first.fill("x")
+    page.locator("#table input").first.press("Tab")
+    expect(page.locator("#table tr.wrong")).to_contain_text("onerror")
+    assert page.evaluate("window.hacked") is None and page.locator("main img").count() == 0
+    assert page.locator("main script").count() == 0
+    page = visit("?model=shapes")
+    kind = page.get_by_label("Input", exact=True)
+    assert kind.locator("option").count() == 8
+    for name in kind.locator("option").all_text_contents():
+        asked(page, lambda name=name: kind.select_option(name))
+        page.wait_for_timeout(150)
+        assert page.evaluate("window.hacked") is None, name
+        assert page.locator("main script, main iframe").count() == 0, name
+        assert page.locator("main img").count() == (name == "picture"), name
+    expect(page.locator("#answer")).to_contain_text("answer.bin")        # a page in an answer is a file to be saved
+
+
+def loaded(what):
+    "What a player knows, once it has read the beginning"
+    return ("e => new Promise(done => { const said = () => done(e." + what + ");"
+            "e.readyState ? said() : e.addEventListener('loadedmetadata', said); })")
+
+
+def test_sounds_films_and_files_go_in_and_come_out(visit, tmp_path):
+    (tmp_path / "tone.wav").write_bytes(Audio.of([.1] * 4000, 8000))
+    (tmp_path / "film.webm").write_bytes(FILM)
+    page = visit("?model=louder")
+    assert page.get_by_role("spinbutton", name="by").input_value() == "2"          # the function's default
+    asked(page, lambda: page.locator("input[type=file]").set_input_files(tmp_path / "tone.wav"))
+    expect(page.locator("#answer audio")).to_be_visible()
+    assert page.locator("#answer audio").evaluate(loaded("duration")) == pytest.approx(.5)
+    page.get_by_role("tab", name="API").click()
+    expect(page.locator("#send-note")).to_contain_text("200, after")               # a quick model is asked at once
+    command = page.locator("#code").text_content()
+    assert "-F 'sound=@tone.wav'" in command
+    said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    loud, rate = Audio(from_base64(json.loads(said)["predictions"][0])).samples()
+    assert rate == 8000 and loud[9] == pytest.approx(.2, abs=1e-3)
+    for language, run in (("Python", ["python3", "-c"]), ("JavaScript", ["node", "--input-type=module", "-e"])):
+        page.get_by_text(language, exact=True).click()
+        if shutil.which(run[0]):
+            said = subprocess.run([*run, page.locator("#code").text_content()], capture_output=True, text=True,
+                                  cwd=tmp_path, check=True).stdout
+            assert "data:audio/wav;base64," in said
+    page.get_by_role("tab", name="Try").click()
+    (tmp_path / "no.wav").write_bytes(b"no sound")
+    page.locator("input[type=file]").set_input_files(tmp_path / "no.wav")
+    expect(page.locator(".problem").first).to_have_text("This is no sound that can be read.")
+    page.get_by_role("button", name="Record").click()
+    expect(page.locator("[data-recording]")).to_have_text("0:01")
+    asked(page, lambda: page.get_by_role("button", name="Stop").click())
+    assert page.locator("[data-preview] audio").evaluate(loaded("duration")) > .5
+    picture(page, "sound")
+    page = visit("?model=film")
+    asked(page, lambda: page.locator("input[type=file]").set_input_files(tmp_path / "film.webm"))
+    assert page.locator("#answer video").evaluate(loaded("videoWidth")) == 16
+    page = visit("?model=letter")
+    (tmp_path / "my letter.txt").write_text("hello")
+    asked(page, lambda: page.locator("input[type=file]").set_input_files(tmp_path / "my letter.txt"))
+    expect(page.locator("#answer")).to_contain_text("copy of my letter.txt6 bytes")
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Save").click()
+    assert got.value.suggested_filename == "copy of my letter.txt" and Path(got.value.path()).read_text() == "hello!"
+
+
+def test_tables_json_and_plots_go_in_and_come_out(visit, tmp_path):
+    page = visit("?model=curve")
+    (tmp_path / "sales.csv").write_text("month,seen,expected\nJan,3,4\nFeb,5.5,5\nMar,9,7\nApr,4,6\n")
+    asked(page, lambda: page.locator("[data-rows] input[type=file]").set_input_files(tmp_path / "sales.csv"))
+    expect(page.locator("[data-count]")).to_have_text("4 rows of 3 columns.")
+    spoken = "All columns: seen from 3 to 9; expected from 4 to 7, over row"
+    expect(page.get_by_role("img", name=spoken)).to_be_visible()
+    for kind, shape, many in (("points", "circle", 8), ("bar", "rect", 8), ("line", "path", 2)):
+        asked(page, lambda kind=kind: page.get_by_label("kind").select_option(kind))
+        assert page.locator(f"#answer svg {shape}").count() == many
+    asked(page, lambda: page.get_by_label("kind").select_option("bar"))
+    picture(page, "plot")
+    page.get_by_label("sales").fill("month,seen")
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect(page.locator(".problem").first).to_have_text("The first line names the columns, and rows follow.")
+    page = visit("?model=sums")
+    asked(page, lambda: page.get_by_label("Table", exact=True).fill("a;b\n1;2\n3;007"))      # 007 is no number
+    expect(page.locator("#answer table")).to_contain_text("columnsuma4")
+    asked(page, lambda: page.get_by_label("Table", exact=True).fill("a,b\n1,2\n3,7"))
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Save as CSV").click()
+    assert Path(got.value.path()).read_text() == "column,sum\na,4\nb,9\n"
+    page = visit("?model=deep")
+    asked(page, lambda: page.get_by_label("settings").fill('{"a": [1, {"b": 2}]}'))
+    expect(page.locator("#answer pre").first).to_contain_text('"b": 2')
+    expect(page.locator("#answer audio")).to_be_visible()
+    page.get_by_label("settings").fill("{")
+    page.get_by_role("button", name="Predict", exact=True).click()
+    expect(page.locator(".problem").first).to_have_text("This is no JSON.")
+    page = visit("?model=histogram")
+    asked(page, lambda: page.get_by_label("JSON", exact=True).fill("[10, 50, 80]"))
+    assert page.locator("#answer img").evaluate("i => i.decode().then(() => i.naturalWidth)") == 400
+
+
+def test_a_picture_of_any_size_is_chosen_or_drawn(visit, tmp_path):
+    page = visit("?model=wide")
+    Image.new("RGB", (90, 20), (200, 0, 0)).save(tmp_path / "red.png")
+    asked(page, lambda: page.locator("input[type=file]").set_input_files(tmp_path / "red.png"))
+    expect(answer(page)).to_have_text("90 by 20")
+    page.get_by_text("Draw it instead").click()
+    box = page.locator("[data-draw]").bounding_box()
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 90)
+    asked(page, page.mouse.up)
+    expect(answer(page)).to_have_text("280 by 280")
+    page = visit("?model=sizes")                                   # training had pictures of several sizes
+    expect(answer(page)).to_have_text("50")
+
+
 def test_drop_a_csv(visit, site, tmp_path):
     page = visit()
-    page.get_by_text("A table").click()
+    page.get_by_text("A table", exact=True).click()
     rows = pd.DataFrame({"id": ["=1+1", "b", "c"], "district": ["Hills", "North", "Atlantis"], "rooms": [3, 2, 4],
                          "area": [80.5, 55, 90], "garden": [True, False, True], "year_built": [1990, 2001, 1950]})
     text = rows.to_csv(index=False)
@@ -238,7 +379,7 @@ def test_drop_a_csv(visit, site, tmp_path):
 
 def test_a_csv_that_does_not_fit_says_why(visit, tmp_path):
     page = visit()
-    page.get_by_text("A table").click()
+    page.get_by_text("A table", exact=True).click()
     (tmp_path / "a.csv").write_text("area;rooms\n1;2\n")
     page.locator("#file").set_input_files(tmp_path / "a.csv")
     expect(page.locator("#rows-state")).to_contain_text("no column district, year_built, garden")
@@ -417,14 +558,14 @@ def test_in_a_frame_of_another_page(chromium, site, tmp_path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["", "#api", "#about", "#watch", "?model=digits", "?model=search", "?model=tone",
-                                  "?model=write", "?embed=1", "docs"])
+                                  "?model=write", "?model=louder", "?model=curve", "?model=wide", "?embed=1", "docs"])
 def test_axe_finds_nothing_serious(visit, path, scheme):
     import axe_playwright_python
     axe = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")).read_text(encoding="utf-8")
     page = visit(path, color_scheme=scheme)
     page.wait_for_timeout(700)
     if path == "":
-        page.get_by_text("A table").click()
+        page.get_by_text("A table", exact=True).click()
         page.wait_for_timeout(200)
         page.get_by_text("One", exact=True).click()
     page.evaluate(axe)
