@@ -121,7 +121,8 @@ def picture_of(v):   # PNG or SVG as bytes; None where this is no picture
     if hasattr(figure, "savefig"):
         figure.savefig(out := io.BytesIO(), format="png", dpi=144, bbox_inches="tight", metadata={"Software": None})
         # pyplot keeps every figure until it is closed, and a server would keep those of all its requests
-        if "matplotlib.pyplot" in sys.modules: sys.modules["matplotlib.pyplot"].close(getattr(figure, "figure", figure))
+        pyplot, drawn = sys.modules.get("matplotlib.pyplot"), getattr(figure, "figure", figure)
+        if pyplot and isinstance(drawn, pyplot.Figure): pyplot.close(drawn)
         return out.getvalue()
     for name in ("_repr_png_", "_repr_svg_"):
         made = getattr(v, name)() if not isinstance(v, type) and callable(getattr(v, name, None)) else None
