@@ -16,6 +16,7 @@ from .values import refuse_rows
 # %% ../nbs/22_arrow.ipynb #d1fb72b9
 def arrow_values(field: Field,  # what the column will be
                  column,        # pyarrow Array or ChunkedArray
+                 own: bool = True,   # memory that a model may work in; False: it will be copied anyway
                  ):             # array, or list with None where a value is missing
     "A column's values, as the checks take them."
     types = need("pyarrow", "parquet", "reading Arrow").types
@@ -27,7 +28,7 @@ def arrow_values(field: Field,  # what the column will be
         return out
     if types.is_floating(column.type) or (types.is_integer(column.type) and not column.null_count):
         values = column.to_numpy(zero_copy_only=False)
-        return values if values.flags.writeable else values.copy()   # a model may work in place
+        return values.copy() if own and not values.flags.writeable else values
     values = column.to_pylist()
     return (
         [v if v is None else float(v) for v in values] if types.is_decimal(column.type) and field.is_float else values

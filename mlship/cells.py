@@ -179,7 +179,8 @@ def gather(signature: Signature,
     "The values as the checks take them: a dict of columns, or rows."
     first = signature.inputs[0]
     if plan.spread:
-        columns = [column(replace(first, shape=()), j) for j in plan.columns]
+        one = replace(first, shape=())
+        columns = [column(one, j) for j in plan.columns]
         if all(isinstance(c, np.ndarray) for c in columns): return np.column_stack(columns).reshape(n, *first.shape)
         rows = list(map(list, zip(*(c.tolist() if isinstance(c, np.ndarray) else c for c in columns))))
         return (

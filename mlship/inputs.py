@@ -193,9 +193,8 @@ def _transpose(signature, rows, path, problems, extra):
     fields, ignored = signature.inputs, 0
     names = [f.name for f in fields]
     if rows and set(map(type, rows)) == {dict}:
-        if len(names) > 1 and set(map(len, rows)) == {len(names)}:  # as they should be, which is found out fast
-            with contextlib.suppress(KeyError):
-                return dict(zip(names, map(list, zip(*map(itemgetter(*names), rows))))), 0
+        if set(map(len, rows)) == {len(names)}:  # as they should be, which is found out fast
+            with contextlib.suppress(KeyError): return {n: list(map(itemgetter(n), rows)) for n in names}, 0
         known = set(names)
         for f in fields:
             if not f.optional:
@@ -211,6 +210,7 @@ def _transpose(signature, rows, path, problems, extra):
                                     f"only {', '.join(names[:8])}{' …' if len(names) > 8 else ''}", show(r[k])))
                         for k in unknown
                     ]
+                    if len(problems) > 5 * MAX_PROBLEMS: break
         return {f.name: [r.get(f.name, ABSENT) for r in rows] for f in fields}, ignored
     for i, r in enumerate(rows):
         if not isinstance(r, list):

@@ -6,9 +6,51 @@
 __all__ = ['CONTENT_TYPE', 'Metrics']
 
 # %% ../nbs/20_monitor.ipynb #f777f5e0
-import os
+import os, struct, threading, weakref
+from bisect import bisect_left
 
 # %% ../nbs/20_monitor.ipynb #7a18268b
+_lock, _double, _all = threading.Lock(), struct.Struct("d").pack, weakref.WeakSet()
+
+
+def _another_process():
+    global _lock
+    _lock = threading.Lock()
+    for m in _all: m._labelled.clear()      # its numbers go into files of its own
+
+
+if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_another_process)
+
+
+def _adder(value):
+    "Adds to one of prometheus_client's numbers without looking it up anew; None for a version that keeps them otherwise."
+    value.inc(0)
+    try: at, file = value._file._positions[value._key], value._file._m
+    except AttributeError: return None
+    def add(amount=1.0):
+        with _lock:
+            value._value = new = value._value + amount
+            file[at:at + 8] = _double(new)
+    return add
+
+
+class _Quick:
+    "A counter or a histogram for one set of labels, added to in a fifth of the time: that is done for every request."
+    __slots__ = ("inc", "observe")
+
+
+def _quick(child):
+    out, amounts = _Quick(), getattr(child, "_upper_bounds", None)
+    if amounts is None: out.inc = _adder(child._value)
+    else:
+        total, steps = _adder(child._sum), [_adder(b) for b in child._buckets]
+        def observe(amount):
+            total(amount)
+            steps[bisect_left(amounts, amount)]()
+        out.observe = observe if total and all(steps) else None
+    return out if (out.inc if amounts is None else out.observe) else child
+
+
 class Metrics:
     "The counters of one process; adds up all processes when asked."
     def __init__(self):
@@ -34,13 +76,17 @@ class Metrics:
         self.in_progress = p.Gauge("mlship_requests_in_progress", "Requests being answered now.",
                                    registry=self.registry, multiprocess_mode="livesum")
         self._labelled = {}
+        _all.add(self)
         self.info = p.Gauge("mlship_model_info", "Models that are loaded (always 1).", (*of, "kind"),
                             registry=self.registry, multiprocess_mode="max")
 
     def of(self, counter, *labels):
         "A counter's child for these labels; looking it up anew costs more than counting."
         found = self._labelled.get((counter, labels))
-        if found is None: found = self._labelled[counter, labels] = getattr(self, counter).labels(*labels)
+        if found is None:
+            found = getattr(self, counter).labels(*labels)
+            if os.environ.get("PROMETHEUS_MULTIPROC_DIR"): found = _quick(found)
+            self._labelled[counter, labels] = found
         return found
 
     def answered(self, model: str, version: str, protocol: str, status: int, seconds: float):

@@ -89,6 +89,8 @@ def answers(y,                       # what the model returned
             what: str = "predict",   # which method, for messages
             ) -> "np.ndarray | list":
     "One answer per row, or `CannotShip` naming what came instead."
+    if (type(y) is np.ndarray and y.dtype.kind in "biuf" and y.dtype.isnative and y.dtype.itemsize <= 8
+        and y.flags.c_contiguous and y.shape[:1] == (n,)): return y     # as it should be, which is found out fast
     if isinstance(y, dict):   # columns: {"label": [...], "score": [...]}
         sizes = {k: _size(v) for k, v in y.items()}
         if set(sizes.values()) == {n}:

@@ -6,7 +6,8 @@
 __all__ = ['Declined', 'matrix_of', 'expit', 'softmax', 'Plan', 'load_plan']
 
 # %% ../nbs/07_plan.ipynb #c3f782a9
-import io, json, math
+import io, json, math, os
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from .core import need
 from .schema import is_missing
@@ -32,7 +33,12 @@ def matrix_of(columns: dict,       # field name -> checked values
 # %% ../nbs/07_plan.ipynb #58b871b9
 def _scale(a):
     center, scale = a.get("center"), a.get("scale")
-    if center is not None and scale is not None: return lambda M: (M - center) / scale
+    if center is not None and scale is not None:
+        def run(M):
+            M = M - center
+            M /= scale
+            return M
+        return run
     if center is not None: return lambda M: M - center
     return (lambda M: M / scale) if scale is not None else (lambda M: M)
 
@@ -170,6 +176,12 @@ def _session(data: bytes):
     return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
+_BLOCK = 1024   # rows
+
+
+def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _trees(a, data: bytes):
     session, values, start, per_tree = _session(data), a["values"], a["start"], a["single"]
     groups = a.get("groups")        # which output column each tree adds to (boosting with several classes)
@@ -182,22 +194,26 @@ def _trees(a, data: bytes):
         if per_tree:
             M = M.astype(np.float32).astype(np.float64)
             if np.isinf(M).any(): raise Declined
-        leaves = run_session(None, {"X": np.ascontiguousarray(M)})[0].astype(np.intp)
+        found = run_session(wanted, {"X": np.ascontiguousarray(M)})[0]
+        if groups is None and not single_sum and len(M) >= 64:   # tree by tree, ten times as fast: long rows of memory
+            by_tree = np.ascontiguousarray(found.T, dtype=np.intp)
+            total = np.stack([v.take(by_tree).sum(axis=0) for v in by_output], axis=1)
+            return (total + start) / divide
+        leaves = found.astype(np.intp)
         if single_sum:
             v = values[leaves][:, :, 0]
             return np.column_stack([one_by_one(v[:, groups == k] if groups is not None else v, start[k % len(start)])
                                     for k in range(outputs)])
-        if groups is None and len(M) < 64: total = values.take(leaves, axis=0).sum(axis=1)   # (rows, trees, outputs)
-        elif groups is None:    # the same, tree by tree, ten times as fast: long rows of memory
-            by_tree = np.ascontiguousarray(leaves.T)
-            total = np.stack([v.take(by_tree).sum(axis=0) for v in by_output], axis=1)
+        if groups is None: total = values.take(leaves, axis=0).sum(axis=1)   # (rows, trees, outputs)
         else:
             v = values[leaves][:, :, 0]
             total = np.column_stack([v[:, groups == k].T.sum(axis=0) for k in range(outputs)])
         return (total + start) / divide if divide != 1 else total + start
+    wanted = [o.name for o in session.get_outputs()]
     def run(M):
-        if len(M) <= 4096: return walk(M)
-        return np.concatenate([walk(M[i:i + 4096]) for i in range(0, len(M), 4096)])   # bounded memory
+        if len(M) < 2 * _BLOCK: return walk(M)
+        blocks = [M[i:i + _BLOCK] for i in range(0, len(M), _BLOCK)]   # each without Python's lock
+        with ThreadPoolExecutor(min(len(blocks), _cores())) as pool: return np.concatenate(list(pool.map(walk, blocks)))
     return run
 
 # %% ../nbs/07_plan.ipynb #cf0725cb
@@ -252,13 +268,18 @@ class Plan:
         M = self.front(columns, n)
         if self.spec["last"].get("finite") and not np.isfinite(M).all(): raise Declined
         scores = self._last(M)
-        if not np.isfinite(scores).all(): raise Declined    # the model says what it thinks of NaN and infinity
+        one = scores[0].tolist() if n == 1 else None      # a row's few scores are quicker without NumPy
+        if not (all(map(math.isfinite, one)) if one is not None else np.isfinite(scores).all()):
+            raise Declined      # the model says what it thinks of NaN and infinity
         if self._classes is None:
             values = self._link(scores)
             if self._single: values = values.astype(np.float32)
             return (values[:, 0] if self._flat else values), None
         p = self._link(scores) if proba or self._decision == "proba" else None
         if self._single and p is not None: p = p.astype(np.float32)
+        if one is not None and self._decision != "proba":
+            best = int(one[0] > 0) if self._decision == "sign" else one.index(max(one))
+            return self._classes[best:best + 1].copy(), p if proba else None
         if self._decision == "sign": index = (scores[:, 0] > 0).astype(np.intp)
         else: index = (scores if self._decision == "score" else p).argmax(axis=1)
         return self._classes[index], p if proba else None

@@ -7,6 +7,7 @@ __all__ = ['MAX_CATEGORIES', 'field_profile', 'output_profile', 'make_profile', 
 
 # %% ../nbs/20_profile.ipynb #501a4e80
 import math
+from operator import le
 import numpy as np
 from .inputs import ABSENT, Batch
 from .schema import Field, Signature, is_missing
@@ -121,11 +122,16 @@ def _outside_mask(p, field, values):
     if not p or values is None or len(values) == 0: return None
     if "categories" in p:
         if set(map(type, values)) <= {str, type(None)}:  # nearly always
-            return np.array([v is not None and v not in p["categories"] for v in values])
+            unknown = set(values) - p["categories"].keys() - {None}
+            return np.array([v in unknown for v in values]) if unknown else None
         return np.array([v is not ABSENT and not is_missing(v) and str(v) not in p["categories"] for v in values])
     if "min" in p and field.is_number:
         if isinstance(values, np.ndarray): a = values
         else: a = np.array([math.nan if v is ABSENT or is_missing(v) else v for v in values], dtype="float64")
+        if len(a) == 1:     # a row's few values, without four calls of NumPy
+            row, low, high = a.ravel().tolist(), p["min"], p["max"]
+            if not isinstance(low, list): low, high = [low], [high]
+            if len(row) == len(low) and all(map(le, low, row)) and all(map(le, row, high)): return None
         low, high = _limits_of(p) if isinstance(p["min"], list) else (p["min"], p["max"])
         return (a < low) | (a > high)     # comparisons with NaN are false, quietly
     return None

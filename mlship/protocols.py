@@ -174,6 +174,7 @@ class Service:
 
 # %% ../nbs/25_protocols.ipynb #819c063a
 def _flag(value, name):
+    if value is None: return False
     if value in (True, "1", "true", "yes", ""): return True
     if value in (False, None, "0", "false", "no"): return False
     raise BadRequest(f"{name} is {show(value)}", fix=f"{name} is true or false")
@@ -200,7 +201,7 @@ def _native_json(signature, data, proba):
     if isinstance(data, dict) and ("inputs" in data
                                    and not (signature.by_name and any(f.name == "inputs" for f in signature.inputs)
                                             and not isinstance(data["inputs"], list))):
-        unknown = sorted(data.keys() - {"inputs", "proba"})
+        unknown = sorted(data.keys() - {"inputs", "proba"}) if len(data) > 1 else ()
         if unknown:
             refuse([Problem(k, "is not known here", 'only "inputs" and "proba"', show(data[k])) for k in unknown])
         proba = proba or _flag(data.get("proba"), "proba")

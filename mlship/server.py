@@ -202,6 +202,7 @@ def worker_app(settings_json: str):
         raise SystemExit(1) from None
     gc.collect()
     gc.freeze()   # what is loaded stays: no request pays for a look through all of it
+    gc.set_threshold(20_000, 10, 10)   # a request of 10,000 rows makes as many lists, none of them garbage yet
     mark, service = Path(settings.run_folder)/f"ready-{os.getpid()}", app.extensions["mlship"]
     mark.touch()
     threading.Thread(target=_follow, args=(service, settings), daemon=True).start()

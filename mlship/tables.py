@@ -101,7 +101,9 @@ def _parquet(signature, body, max_rows, extra): return _table(signature, read_pa
 
 
 def _table(signature, table, extra):
-    return _batch(signature, table.column_names, lambda field, j: arrow_values(field, table.column(j)),
+    first, *more = signature.inputs     # columns that will be one array are copied into it
+    return _batch(signature, table.column_names,
+                  lambda field, j: arrow_values(field, table.column(j), own=bool(more) or not first.shape),
                   range(1, table.num_rows + 1), extra)
 
 # %% ../nbs/23_tables.ipynb #27b700c9
