@@ -23,7 +23,7 @@ if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_another_
 
 
 def _adder(value):
-    "Adds to one of prometheus_client's numbers without looking it up anew; None for a version that keeps them otherwise."
+    "Adds to one of prometheus_client's numbers without looking it up; None for a version that keeps them otherwise."
     value.inc(0)
     try: at, file = value._file._positions[value._key], value._file._m
     except AttributeError: return None

@@ -193,7 +193,7 @@ def _trees(a, data: bytes):
     def walk(M):
         if per_tree:
             M = M.astype(np.float32).astype(np.float64)
-            if np.isinf(M).any(): raise Declined
+            if not math.isfinite(np.add.reduce(M, axis=None)) and np.isinf(M).any(): raise Declined
         found = run_session(wanted, {"X": np.ascontiguousarray(M)})[0]
         if groups is None and not single_sum and len(M) >= 64:   # tree by tree, ten times as fast: long rows of memory
             by_tree = np.ascontiguousarray(found.T, dtype=np.intp)
@@ -204,7 +204,7 @@ def _trees(a, data: bytes):
             v = values[leaves][:, :, 0]
             return np.column_stack([one_by_one(v[:, groups == k] if groups is not None else v, start[k % len(start)])
                                     for k in range(outputs)])
-        if groups is None: total = values.take(leaves, axis=0).sum(axis=1)   # (rows, trees, outputs)
+        if groups is None: total = np.add.reduce(values.take(leaves, axis=0), axis=1)   # of (rows, trees, outputs)
         else:
             v = values[leaves][:, :, 0]
             total = np.column_stack([v[:, groups == k].T.sum(axis=0) for k in range(outputs)])
@@ -268,7 +268,7 @@ class Plan:
         M = self.front(columns, n)
         if self.spec["last"].get("finite") and not np.isfinite(M).all(): raise Declined
         scores = self._last(M)
-        one = scores[0].tolist() if n == 1 else None      # a row's few scores are quicker without NumPy
+        one = scores[0].tolist() if n == 1 and len(scores) == 1 else None   # a row's few are quicker without NumPy
         if not (all(map(math.isfinite, one)) if one is not None else np.isfinite(scores).all()):
             raise Declined      # the model says what it thinks of NaN and infinity
         if self._classes is None:
@@ -277,7 +277,8 @@ class Plan:
             return (values[:, 0] if self._flat else values), None
         p = self._link(scores) if proba or self._decision == "proba" else None
         if self._single and p is not None: p = p.astype(np.float32)
-        if one is not None and self._decision != "proba":
+        if one is not None:
+            if self._decision == "proba": one = p[0].tolist()
             best = int(one[0] > 0) if self._decision == "sign" else one.index(max(one))
             return self._classes[best:best + 1].copy(), p if proba else None
         if self._decision == "sign": index = (scores[:, 0] > 0).astype(np.intp)
