@@ -98,11 +98,12 @@ deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGB
 	@echo "== deep"; $(OWN_HOME) for n in $$(grep -lE '"#\| (torch|fastai|transformers|boosting)' nbs/*.ipynb); do \
 	$(DEEP)/bin/nbdev-test "$$n" --flags "torch fastai transformers boosting" || exit 1; done && \
 	$(DEEP)/bin/python -m pytest tests/deep $(PYTEST_ARGS) && $(DEEP)/bin/python -m $(NBVAL) $(DEEP_TUTORIALS) && \
-	$(DEEP)/bin/python -m pytest tests/test_warm_kernel.py -k "tutorial or lesson or training"
+	$(DEEP)/bin/python -m pytest tests/test_warm_kernel.py -k "tutorial or training"
 
-course: $(DEEP)/.for-$(DEEP_KEY)  ## prove the courses: every exercise fails as handed out, passes solved; every lesson runs
+course: $(DEEP)/.for-$(DEEP_KEY)  ## prove the courses: every exercise fails as handed out, passes solved; lessons run
 	@echo "== course"; $(OWN_HOME) for c in courses/*/course.toml; do \
-	$(DEEP)/bin/mlship course verify "$$(dirname "$$c")" || exit 1; done
+	$(DEEP)/bin/mlship course verify "$$(dirname "$$c")" || exit 1; done && \
+	$(DEEP)/bin/python -m pytest tests/test_warm_kernel.py -k lesson
 
 TENSORFLOW     := .venv-tensorflow
 ALL_TENSORFLOW := -c constraints.txt -c tests/deep/constraints-tensorflow.txt tensorflow-cpu keras -e '.[dev,sklearn]'
