@@ -37,17 +37,19 @@ def build(folder, output, seed, student):
 @course.command(epilog=example("mlship course verify courses/first-product\n"
                                "mlship course verify courses/first-product --sets 3"))
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("lessons", nargs=-1, metavar="[LESSON|EXERCISE]...")
 @click.option("--sets", type=click.IntRange(min=1), default=1, show_default=True,
               help="How many values of seed to try, where the course has variants.")
 @click.option("--isolation", type=click.Choice(["auto", "full", "limits"]), default="auto", show_default=True)
-def verify(folder, sets, isolation):
+def verify(folder, lessons, sets, isolation):
     "Prove that every exercise fails as handed out, passes with its solution, and has a hint; and that the lessons run."
     from mlship.course import load_course
     from mlship.proof import verify_course
     c, console = load_course(folder), open_console(stderr=True)
     seeds = tuple(range(1, sets + 1)) if c.variants else (None,)
     with console.status("verifying") as status:
-        found = verify_course(c, seeds=seeds, isolation=isolation, on_lesson=status.update)
+        found = verify_course(c, seeds=seeds, isolation=isolation, lessons=_lessons(c, lessons),
+                              on_lesson=status.update)
     for p in found:
         click.echo(f"{'✗' if p.problems else '✓'} {p.lesson} {p.exercise or 'as a whole'}")
         for x in p.problems: click.echo(f"    {x}")
