@@ -73,7 +73,7 @@ nbtest: $(FOR_TEST)  ## the asserts in the notebooks that make the package (nbde
 
 pytest: $(FOR_TEST)  ## what crosses modules
 	@echo "== pytest"; $(OWN_HOME) if [ -n '$(PYTEST_ARGS)' ]; then $(BIN)/python -m pytest $(PYTEST_ARGS); else \
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone" && $(BIN)/python -m pytest -q -m alone; fi
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone and not lessons" && $(BIN)/python -m pytest -q -m alone; fi
 
 tutorials: $(FOR_TEST)  ## the tutorials, as notebooks, in a real kernel (nbval)
 	@echo "== tutorials"; for n in $(DEEP_TUTORIALS); do echo "SKIPPED here, make deep runs it: $$n"; done
@@ -100,10 +100,10 @@ deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGB
 	$(DEEP)/bin/python -m pytest tests/deep $(PYTEST_ARGS) && $(DEEP)/bin/python -m $(NBVAL) $(DEEP_TUTORIALS) && \
 	$(DEEP)/bin/python -m pytest tests/test_warm_kernel.py -k "tutorial or training"
 
-course: $(DEEP)/.for-$(DEEP_KEY)  ## prove the courses: every exercise fails as handed out, passes solved; lessons run
+course: $(FOR_TEST) $(DEEP)/.for-$(DEEP_KEY)  ## prove the courses: every exercise fails as handed out, passes solved; lessons run
 	@echo "== course"; $(OWN_HOME) for c in courses/*/; do [ ! -f "$$c/course.toml" ] || \
 	ls $$c/lessons/*.ipynb | sed 's,.*/,,; s,.ipynb,,' | xargs -n 1 -P 2 $(DEEP)/bin/mlship course verify $$c || exit 1; \
-	done && $(DEEP)/bin/python -m pytest -q -n 2 tests/test_warm_kernel.py -k lesson
+	done && $(BIN)/python -m pytest -q -m lessons
 
 TENSORFLOW     := .venv-tensorflow
 ALL_TENSORFLOW := -c constraints.txt -c tests/deep/constraints-tensorflow.txt tensorflow-cpu keras -e '.[dev,sklearn]'
