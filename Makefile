@@ -97,8 +97,7 @@ $(DEEP)/.for-$(DEEP_KEY):
 deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGBM: adapters and what they ship
 	@echo "== deep"; $(OWN_HOME) for n in $$(grep -lE '"#\| (torch|fastai|transformers|boosting)' nbs/*.ipynb); do \
 	$(DEEP)/bin/nbdev-test "$$n" --flags "torch fastai transformers boosting" || exit 1; done && \
-	$(DEEP)/bin/python -m pytest tests/deep $(PYTEST_ARGS) && $(DEEP)/bin/python -m $(NBVAL) $(DEEP_TUTORIALS) && \
-	$(DEEP)/bin/python -m pytest tests/test_warm_kernel.py -k "tutorial or training"
+	$(DEEP)/bin/python -m pytest tests/deep $(PYTEST_ARGS) && $(DEEP)/bin/python -m $(NBVAL) $(DEEP_TUTORIALS)
 
 course: $(FOR_TEST) $(DEEP)/.for-$(DEEP_KEY)  ## prove the courses: every exercise fails as handed out, passes solved; lessons run
 	@echo "== course"; $(OWN_HOME) for c in courses/*/; do [ ! -f "$$c/course.toml" ] || \
