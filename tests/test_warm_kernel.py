@@ -144,7 +144,8 @@ def test_odd_cells_say_the_same(tmp_path):
     assert "ZeroDivisionError" in raised and "shell" in cells[2][1] and "never" not in str(cells)
 
 
-@pytest.mark.parametrize("ends", ["import os; os._exit(3)", "while True: pass", "import sys; sys.exit('no')", "1 +"])
+@pytest.mark.parametrize("ends", ["import os, time; time.sleep(1); os._exit(3)", "while True: pass",
+                                  "import sys; sys.exit('no')", "1 +"])   # its number is told before it dies
 def test_what_ends_a_notebook_is_told_the_same(ends, tmp_path):
     both(["import json", ends, "2"], tmp_path, execution_timeout=5)
 
