@@ -22,6 +22,8 @@ ENDINGS = (
     ".pt2",
     ".onnx",
     ".keras",
+    ".h5",
+    ".hdf5",
     ".ubj",
     ".json",
     ".txt",
@@ -59,10 +61,17 @@ def open_model(path: "str | Path",   # of the file, or of a SavedModel folder
         if ending == ".onnx": return need("onnxruntime", "onnx", "an ONNX file").InferenceSession(path)
         if ending == ".keras":
             keras = need("keras", "tensorflow", "a Keras file")
-            try: return keras.models.load_model(path, safe_mode=not trust)
+            try: return keras.models.load_model(path, safe_mode=not trust, compile=False)   # a loss is for training
             except ValueError as e:
                 if "safe_mode" not in str(e) and "unsafe" not in str(e).lower(): raise
                 _refuse_unless(False, path, "a Keras file with Python code in it (a Lambda layer)")
+        if ending in (".h5", ".hdf5"):   # here Keras's safe_mode looks at nothing
+            _refuse_unless(trust, path, "a Keras file of the older format, where layers can hold code")
+            try: return need("keras", "tensorflow", "a Keras file").models.load_model(path, compile=False)
+            except ValueError as e:
+                if "No model config" not in str(e): raise
+                raise CannotShip(f"{path} holds weights, and no model that they are of",
+                                 fix='make the model, model.load_weights(...), then model.save("model.keras")') from None
         if ending == ".pt2":
             _refuse_unless(trust, path, "a program of torch.export")
             return need("torch.export", "torch", "an exported program").load(path)

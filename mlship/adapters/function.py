@@ -104,8 +104,10 @@ class FunctionAdapter(Adapter):
         try:
             whole = answers(model(few), length(few))
             one = answers(model(take(few, slice(0, 1))), 1)
+            if not differs(to_list(whole)[0], to_list(one)[0], 1e-6): return True
+            again = answers(model(few), length(few))
         except (Exception, SystemExit): return False
-        return not differs(to_list(whole)[0], to_list(one)[0], 1e-6)
+        return differs(to_list(whole)[0], to_list(again)[0], 1e-6)   # it draws: that it answers each row decides
 
     def predict(self, model, X, options):
         call = options["call"]

@@ -99,6 +99,10 @@ def _pipe(model):
     tf, (net, other) = sys.modules["transformers"], model
     task = next((t for end, t in _tasks.items() if type(net).__name__.endswith(end)), "feature-extraction")
     part = "image_processor" if hasattr(other, "image_mean") or task.startswith("image") else "tokenizer"
+    if task == "feature-extraction" and net.config.is_encoder_decoder and net.can_generate():
+        raise CannotShip(f"no pipeline of transformers {tf.__version__} generates with a {type(net).__name__}",
+                         fix="ship what the notebook calls: ship(answer, texts), where def answer(texts): return "
+                             "[tok.decode(net.generate(**tok(t, return_tensors='pt'))[0]) for t in texts]")
     training = [m for m in net.modules() if m.training]
     try: return tf.pipeline(task, model=net, device=net.device, **{part: other})
     finally:

@@ -3,10 +3,13 @@ import base64
 import io
 import pickle
 
+import pandas as pd
 import pytest
 from deep import made_by, near
 
+from mlship import ship
 from mlship.app import create_app
+from mlship.core import CannotShip
 from mlship.store import Store
 
 pytest.importorskip("fastai")
@@ -77,6 +80,25 @@ def test_rows_that_training_never_had(served):
         assert answer.status_code == 422 and answer.json["error"]["field"] == "inputs[0].hue", answer.json
     assert ask(client, "film", ["zzz unheard words", ""]).status_code == 200
     assert ask(client, "film", [3]).status_code == 422
+
+
+def test_a_language_model_is_refused_with_the_way_around(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLSHIP_STORE", str(tmp_path))
+    from fastai.text.all import AWD_LSTM, TextDataLoaders, language_model_learner
+    texts = pd.DataFrame({"text": ["the film was fine and the day was long"] * 40})
+    dls = TextDataLoaders.from_df(texts, text_col="text", is_lm=True, bs=4, seq_len=6, num_workers=0)
+    learn = language_model_learner(dls, AWD_LSTM, config={"emb_sz": 8, "n_hid": 8, "n_layers": 1, "pad_token": 1,
+                                   "bidir": False, "output_p": .1, "hidden_p": .1, "input_p": .1, "embed_p": .1,
+                                   "weight_p": .1, "tie_weights": True, "out_bias": True}, pretrained=False)
+    with pytest.raises(CannotShip, match="continues a text") as refused:
+        ship(learn, ["the film"], name="goes-on")
+    assert "learn.predict" in refused.value.fix
+
+    def go_on(texts):   # as it says
+        with learn.no_bar(), learn.no_logging():
+            return [learn.predict(t, 3, no_unk=False, temperature=.1) for t in texts]
+    said = ship(go_on, ["the film"], name="goes-on").load().predict_rows(["the film was"])
+    assert said[0].startswith("the film was ") and len(said[0].split()) == 6
 
 
 class Windows(pickle.Unpickler):

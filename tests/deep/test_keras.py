@@ -1,12 +1,14 @@
 """Keras and TensorFlow away from their notebook: the same answers; what needs trust and what does not."""
 import subprocess
 
+import numpy as np
 import pytest
 from deep import made_by, near
 from served import MLSHIP
 
 from mlship.app import create_app
-from mlship.core import Damaged, Untrusted
+from mlship.core import CannotShip, Damaged, Untrusted
+from mlship.model_files import open_model
 from mlship.shipping import load
 from mlship.store import Store
 
@@ -64,11 +66,30 @@ def test_a_keras_file_and_a_saved_model_from_the_command_line(made, tmp_path, mo
     want = model(keras.ops.array([[1.0, 2.0]])).numpy()
     for name in ("line", "folder"):
         assert near(load(name).predict_rows([[1.0, 2.0]]).tolist(), want.tolist())
+    done = subprocess.run([MLSHIP, "ship", "torn.keras"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode and "torn.keras" in done.stderr and "Traceback" not in done.stderr, done
+
+
+def test_files_that_are_opened_for_those_who_trust_them(tmp_path):
+    import keras
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(loss=lambda y, p: p - y)   # nobody has this loss, and scoring needs none
+    X = np.array([[1.0, 2.0]])
+    for ending, *trust in (("keras",), ("h5", True)):
+        model.save(tmp_path / f"line.{ending}")
+        assert np.allclose(open_model(tmp_path / f"line.{ending}", *trust)(X), model(X))
     keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(tmp_path / "lambda.keras")
-    for words, why in ((["torn.keras"], "torn.keras"), (["folder", "--example", "x.json"], "--trust"),
-                       (["lambda.keras"], "--trust")):
-        done = subprocess.run([MLSHIP, "ship", *words], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode and why in done.stderr and "Traceback" not in done.stderr, done
+    model.export(tmp_path / "folder", verbose=False)
+    for name in ("line.h5", "lambda.keras", "folder"):
+        with pytest.raises(Untrusted) as refused:
+            open_model(tmp_path / name)
+        assert "--trust" in refused.value.fix
+    model.save_weights(tmp_path / "bare.weights.h5")
+    with pytest.raises(CannotShip, match="holds weights"):
+        open_model(tmp_path / "bare.weights.h5", True)
+    (tmp_path / "torn.h5").write_bytes((tmp_path / "line.h5").read_bytes()[:-300])
+    with pytest.raises(Damaged, match="torn.h5"):
+        open_model(tmp_path / "torn.h5", True)
 
 
 def test_a_changed_byte_is_refused(made):

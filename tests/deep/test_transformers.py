@@ -9,8 +9,9 @@ import pytest
 from deep import made_by, near
 from served import Served
 
+from mlship import ship
 from mlship.app import create_app
-from mlship.core import Damaged, MissingExtra, MlshipError
+from mlship.core import CannotShip, Damaged, MissingExtra, MlshipError
 from mlship.model import adapter
 from mlship.store import Store
 
@@ -73,6 +74,23 @@ def test_rows_that_the_model_cannot_take_are_refused(made):
     for name, row in (("film", "good " * 600), ("film", ""), ("mask", "a film without one")):
         answer = ask(made[1], name, [row])
         assert answer.status_code == 422 and answer.json["error"]["code"] == "model_refused", answer.json
+
+
+def test_a_model_that_no_pipeline_runs_is_refused_with_the_way_around(tmp_path, monkeypatch):
+    import tokenizers
+    import transformers as tf
+    monkeypatch.setenv("MLSHIP_STORE", str(tmp_path))
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[PAD]": 0, "[UNK]": 1, "good": 2}, unk_token="[UNK]"))
+    tok = tf.PreTrainedTokenizerFast(tokenizer_object=made, pad_token="[PAD]", unk_token="[UNK]")
+    net = tf.T5ForConditionalGeneration(tf.T5Config(vocab_size=3, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2,
+                                                    decoder_start_token_id=0, eos_token_id=2)).eval()
+    with pytest.raises(CannotShip, match="T5ForConditionalGeneration") as refused:
+        ship((net, tok), ["good"], name="summary")
+    assert "net.generate" in refused.value.fix
+
+    def answer(texts):   # as it says
+        return [tok.decode(net.generate(**tok(t, return_tensors="pt"), max_new_tokens=3)[0]) for t in texts]
+    assert ship(answer, ["good"], name="summary").load().predict_rows(["good", "bad"]) == answer(["good", "bad"])
 
 
 def test_a_file_that_could_run_is_refused(made):
