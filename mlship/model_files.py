@@ -71,7 +71,7 @@ def open_model(path: "str | Path",   # of the file, or of a SavedModel folder
             except ValueError as e:
                 if "No model config" not in str(e): raise
                 raise CannotShip(f"{path} holds weights, and no model that they are of",
-                                 fix='make the model, model.load_weights(...), then model.save("model.keras")') from None
+                                 fix="make the model, model.load_weights(...), then model.save('x.keras')") from None
         if ending == ".pt2":
             _refuse_unless(trust, path, "a program of torch.export")
             return need("torch.export", "torch", "an exported program").load(path)
