@@ -73,11 +73,11 @@ nbtest: $(FOR_TEST)  ## the asserts in the notebooks that make the package (nbde
 
 pytest: $(FOR_TEST)  ## what crosses modules
 	@echo "== pytest"; $(OWN_HOME) if [ -n '$(PYTEST_ARGS)' ]; then $(BIN)/python -m pytest $(PYTEST_ARGS); else \
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone and not lessons" && $(BIN)/python -m pytest -q -m alone; fi
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not alone and not lessons" && $(BIN)/python -m pytest -q -m alone; fi
 
 tutorials: $(FOR_TEST)  ## the tutorials, as notebooks, in a real kernel (nbval)
 	@echo "== tutorials"; for n in $(DEEP_TUTORIALS); do echo "SKIPPED here, make deep runs it: $$n"; done
-	@$(OWN_HOME) $(BIN)/python -m $(NBVAL) $(filter-out $(DEEP_TUTORIALS),$(wildcard nbs/tutorials/*.ipynb))
+	@$(OWN_HOME) $(BIN)/python -m $(NBVAL) -n 2 --dist loadfile $(filter-out $(DEEP_TUTORIALS),$(wildcard nbs/tutorials/*.ipynb))
 
 clients: $(FOR_TEST)  ## other people's clients and checkers, in environments of their own
 	@echo "== clients"; $(OWN_HOME) $(BIN)/python -m pytest tests/clients tests/deployments
@@ -102,7 +102,7 @@ deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGB
 course: $(FOR_TEST) $(DEEP)/.for-$(DEEP_KEY)  ## prove the courses: every exercise fails as handed out, passes solved; lessons run
 	@echo "== course"; $(OWN_HOME) for c in courses/*/; do [ ! -f "$$c/course.toml" ] || \
 	ls $$c/lessons/*.ipynb | sed 's,.*/,,; s,.ipynb,,' | xargs -n 1 -P 2 $(DEEP)/bin/mlship course verify $$c || exit 1; \
-	done && $(BIN)/python -m pytest -q -m lessons
+	done && $(BIN)/python -m pytest -q -n 2 --dist worksteal -m lessons
 
 TENSORFLOW     := .venv-tensorflow
 ALL_TENSORFLOW := -c constraints.txt -c tests/deep/constraints-tensorflow.txt tensorflow-cpu keras -e '.[dev,sklearn]'
