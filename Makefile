@@ -7,6 +7,9 @@ VENV   ?= .venv
 # more arguments for pytest: make pytest PYTEST_ARGS="-k bundle -x"
 PYTEST_ARGS ?=
 
+# many machines for CI set this: each of thousands of processes would compile scikit-learn anew, two seconds a time
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN  := $(VENV)/bin
 DEMO := nbs/tutorials/01_first_model.ipynb
 # what was installed for another settings.ini or other constraints is installed anew

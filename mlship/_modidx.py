@@ -1072,6 +1072,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlship.notebook._engine': ('notebook.html#_engine', 'mlship/notebook.py'),
                                  'mlship.notebook._environment': ('notebook.html#_environment', 'mlship/notebook.py'),
                                  'mlship.notebook._names_of': ('notebook.html#_names_of', 'mlship/notebook.py'),
+                                 'mlship.notebook._papermill': ('notebook.html#_papermill', 'mlship/notebook.py'),
                                  'mlship.notebook._plain': ('notebook.html#_plain', 'mlship/notebook.py'),
                                  'mlship.notebook._with_ships': ('notebook.html#_with_ships', 'mlship/notebook.py'),
                                  'mlship.notebook.run_notebook': ('notebook.html#run_notebook', 'mlship/notebook.py')},
