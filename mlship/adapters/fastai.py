@@ -88,7 +88,7 @@ class FastaiAdapter(Adapter):
         if type(model).__name__ == "LMLearner":
             raise CannotShip("a language model continues a text: how far, and how freely, is not in the learner",
                              fix="ship what the notebook calls: ship(go_on, texts), where def go_on(texts): return "
-                                 "[learn.predict(t, 20) for t in texts]")
+                                 "[learn.predict(t, 20, no_bar=True) for t in texts]")
         vocab, (raw, decoded) = _vocab(model), _ask(model, X)
         labels = vocab is not None and raw.ndim == 2 and raw.shape[1] == len(vocab)
         several = labels and decoded.dtype == sys.modules["torch"].bool
