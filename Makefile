@@ -22,6 +22,7 @@ OWN_HOME = home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && trap 'exit 130' 
 	MLSHIP_HOME="$$home" && export MLSHIP_HOME && unset MLSHIP_STORE IN_TEST &&
 
 NBVAL := pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -p no:cacheprovider
+ALONE := $(shell grep -l 'mark\.alone' tests/test_*.py)
 DEEP_TUTORIALS := $(shell grep -lE '^ *"(import torch|from fastai)' nbs/tutorials/*.ipynb)
 
 # what is installed: in variables, because a comma would end an argument of $(call)
@@ -76,7 +77,7 @@ nbtest: $(FOR_TEST)  ## the asserts in the notebooks that make the package (nbde
 
 pytest: $(FOR_TEST)  ## what crosses modules
 	@echo "== pytest"; $(OWN_HOME) if [ -n '$(PYTEST_ARGS)' ]; then $(BIN)/python -m pytest $(PYTEST_ARGS); else \
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not alone and not lessons" && $(BIN)/python -m pytest -q -m alone; fi
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not alone and not lessons" && $(BIN)/python -m pytest -q -m alone $(ALONE); fi
 
 tutorials: $(FOR_TEST)  ## the tutorials, as notebooks, in a real kernel (nbval)
 	@echo "== tutorials"; for n in $(DEEP_TUTORIALS); do echo "SKIPPED here, make deep runs it: $$n"; done
@@ -105,7 +106,7 @@ deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGB
 course: $(FOR_TEST) $(DEEP)/.for-$(DEEP_KEY)  ## prove the courses: every exercise fails as handed out, passes solved; lessons run
 	@echo "== course"; $(OWN_HOME) for c in courses/*/; do [ ! -f "$$c/course.toml" ] || \
 	ls $$c/lessons/*.ipynb | sed 's,.*/,,; s,.ipynb,,' | xargs -n 1 -P 2 $(DEEP)/bin/mlship course verify $$c || exit 1; \
-	done && $(BIN)/python -m pytest -q -n 2 --dist worksteal -m lessons
+	done && $(BIN)/python -m pytest -q -n 2 --dist worksteal -m lessons tests/test_warm_kernel.py
 
 TENSORFLOW     := .venv-tensorflow
 ALL_TENSORFLOW := -c constraints.txt -c tests/deep/constraints-tensorflow.txt tensorflow-cpu keras -e '.[dev,sklearn]'
