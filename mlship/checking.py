@@ -72,10 +72,10 @@ class Remote:
             )
         return value_of(self._ask, op="call", of=self._n, args=encode(list(args), stays), named=encode(named, stays))
 
-    def __eq__(self, other): raise AssertionError(f"a {self._kind}, where a value was expected")
+    def __eq__(self, other): raise AssertionError(f"{repr(self).strip('<>')}, where a value was expected")
     __ne__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = lambda self, *other: self.__eq__(other)
     __hash__ = None
-    def __repr__(self): return f"<a {self._kind}>"
+    def __repr__(self): return "`...`, as it was handed out" if self._kind == "ellipsis" else f"<a {self._kind}>"
 
 
 def value_of(ask,        # a desk, or what reaches one

@@ -39,7 +39,7 @@ class Checked:
 
 def _case(said: str) -> dict:
     "'the mean of one: 3, expected 4' in its parts."
-    found = re.fullmatch(r"(?:([^'\"\[({]*?): )?(.*), expected (.*)", said, re.S)
+    found = re.fullmatch(r"(?:([^'\"\[{]*): )?(.*), expected (.*)", said, re.S)
     return dict(zip(("what", "got", "expected"), (found[1] or "", found[2], found[3]))) if found else {
         "what": "", "got": said, "expected": ""}
 
