@@ -92,5 +92,6 @@ def difference(got,             # what the student's code gave
     if isinstance(want, dict) and isinstance(got, dict):
         if set(got) != set(want): return f"{where}keys {_short(list(got))}, expected {_short(list(want))}"
         return next((w for k in want if (w := difference(got[k], want[k], tol, f"{where}[{k!r}] "))), None)
+    if got is None: return f"{where}nothing (None), expected {_short(want)}"
     if type(got) is not type(want): return f"{where}{_kind(got)}, {_short(got)}; expected {_short(want)}"
     return None if got == want else f"{where}{_short(got)}, expected {_short(want)}"
