@@ -104,9 +104,8 @@ deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGB
 	$(DEEP)/bin/python -m pytest tests/deep $(PYTEST_ARGS) && $(DEEP)/bin/python -m $(NBVAL) $(DEEP_TUTORIALS)
 
 course: $(FOR_TEST) $(DEEP)/.for-$(DEEP_KEY)  ## prove the courses: every exercise fails as handed out, passes solved; lessons run
-	@echo "== course"; $(OWN_HOME) for c in courses/*/; do [ ! -f "$$c/course.toml" ] || \
-	ls $$c/lessons/*.ipynb | sed 's,.*/,,; s,.ipynb,,' | xargs -n 1 -P 2 $(DEEP)/bin/mlship course verify $$c || exit 1; \
-	done && $(BIN)/python -m pytest -q -n 2 --dist worksteal -m lessons tests/test_warm_kernel.py
+	@echo "== course"; $(OWN_HOME) for c in $(dir $(wildcard courses/*/course.toml)); do \
+	basename -s .ipynb $$c/lessons/*.ipynb | xargs -n 1 -P 2 $(DEEP)/bin/mlship course verify $$c || exit 1; done && $(BIN)/python -m pytest -q -n 2 --dist worksteal -m lessons tests/test_warm_kernel.py
 
 TENSORFLOW     := .venv-tensorflow
 ALL_TENSORFLOW := -c constraints.txt -c tests/deep/constraints-tensorflow.txt tensorflow-cpu keras -e '.[dev,sklearn]'

@@ -251,12 +251,10 @@ def parity(bundle: Bundle, t: Tables, data: bytes,
         return list(zip(found[0].tolist(), found[1].tolist() if t.proba else [None] * len(batch)))
     report = {"bundle": t.ref, "sha256": t.sha256, "compared_with": compared, "rows": len(sample), "refused": 0,
               "other_labels": 0, "ties": 0, "difference": 0.0}
-    said, wanted = _asked(there, sample), [None] * len(sample)
-    taken = [i for i, a in enumerate(said) if a is not None]   # together: in between, each refused row stops the rest
-    for i, a in zip(taken, _asked(native, [sample[i] for i in taken])): wanted[i] = a
-    for i, a in enumerate(said):
-        if a is None: wanted[i] = _asked(native, [sample[i]])[0]
-    for want, got in zip(wanted, said):
+    said = _asked(there, sample)   # what it takes, the model is asked together: a refused row stops those beside it
+    taken = iter(_asked(native, [row for row, got in zip(sample, said) if got is not None]))
+    for row, got in zip(sample, said):
+        want = next(taken) if got is not None else _asked(native, [row])[0]
         if want is None or got is None:
             report["refused"] += 1
             if want is not got: report["other_labels"] += 1
