@@ -1065,6 +1065,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlship.monitor._Quick': ('monitor.html#_quick', 'mlship/monitor.py'),
                                 'mlship.monitor._adder': ('monitor.html#_adder', 'mlship/monitor.py'),
                                 'mlship.monitor._another_process': ('monitor.html#_another_process', 'mlship/monitor.py'),
+                                'mlship.monitor._count': ('monitor.html#_count', 'mlship/monitor.py'),
                                 'mlship.monitor._quick': ('monitor.html#_quick', 'mlship/monitor.py')},
             'mlship.notebook': { 'mlship.notebook.NotebookFailed': ('notebook.html#notebookfailed', 'mlship/notebook.py'),
                                  'mlship.notebook.Ran': ('notebook.html#ran', 'mlship/notebook.py'),

@@ -8,18 +8,31 @@ __all__ = ['CONTENT_TYPE', 'Metrics']
 # %% ../nbs/20_monitor.ipynb #f777f5e0
 import os, struct, threading, weakref
 from bisect import bisect_left
+from collections import deque
 
 # %% ../nbs/20_monitor.ipynb #7a18268b
-_lock, _double, _all = threading.Lock(), struct.Struct("d").pack, weakref.WeakSet()
+_told, _lock, _double, _all = deque(), threading.Lock(), struct.Struct("d").pack, weakref.WeakSet()
 
 
 def _another_process():
     global _lock
     _lock = threading.Lock()
+    _told.clear()                           # the parent's, which it counts itself
     for m in _all: m._labelled.clear()      # its numbers go into files of its own
 
 
 if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_another_process)
+
+
+def _count(add, amount):
+    "Add when nobody else does; else whoever does adds this too. Nobody waits: threads that do hand on Python's lock."
+    _told.append((add, amount))
+    while _told and _lock.acquire(False):
+        try:
+            while _told:
+                add, amount = _told.popleft()
+                add(amount)
+        finally: _lock.release()
 
 
 def _adder(value):
@@ -27,10 +40,9 @@ def _adder(value):
     value.inc(0)
     try: at, file = value._file._positions[value._key], value._file._m
     except AttributeError: return None
-    def add(amount=1.0):
-        with _lock:
-            value._value = new = value._value + amount
-            file[at:at + 8] = _double(new)
+    def add(amount):
+        value._value = new = value._value + amount
+        file[at:at + 8] = _double(new)
     return add
 
 
@@ -41,14 +53,16 @@ class _Quick:
 
 def _quick(child):
     out, amounts = _Quick(), getattr(child, "_upper_bounds", None)
-    if amounts is None: out.inc = _adder(child._value)
-    else:
-        total, steps = _adder(child._sum), [_adder(b) for b in child._buckets]
-        def observe(amount):
-            total(amount)
-            steps[bisect_left(amounts, amount)]()
-        out.observe = observe if total and all(steps) else None
-    return out if (out.inc if amounts is None else out.observe) else child
+    if amounts is None:
+        add = _adder(child._value)
+        out.inc = lambda amount=1.0: _count(add, amount)
+        return out if add else child
+    total, steps = _adder(child._sum), [_adder(b) for b in child._buckets]
+    def both(amount):
+        total(amount)
+        steps[bisect_left(amounts, amount)](1.0)
+    out.observe = lambda amount: _count(both, amount)
+    return out if total and all(steps) else child
 
 
 class Metrics:
