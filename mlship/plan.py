@@ -6,10 +6,11 @@
 __all__ = ['Declined', 'matrix_of', 'expit', 'softmax', 'Plan', 'load_plan']
 
 # %% ../nbs/07_plan.ipynb #c3f782a9
-import io, json, math, os
+import io, json, math
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from .core import need
+from .cores import cores, use_all_cores
 from .schema import is_missing
 
 # %% ../nbs/07_plan.ipynb #eb7d9148
@@ -179,9 +180,6 @@ def _session(data: bytes):
 _BLOCK = 1024   # rows
 
 
-def _cores(): return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _trees(a, data: bytes):
     session, values, start, per_tree = _session(data), a["values"], a["start"], a["single"]
     groups = a.get("groups")        # which output column each tree adds to (boosting with several classes)
@@ -213,7 +211,8 @@ def _trees(a, data: bytes):
     def run(M):
         if len(M) < 2 * _BLOCK: return walk(M)
         blocks = [M[i:i + _BLOCK] for i in range(0, len(M), _BLOCK)]   # each without Python's lock
-        with ThreadPoolExecutor(min(len(blocks), _cores())) as pool: return np.concatenate(list(pool.map(walk, blocks)))
+        with ThreadPoolExecutor(min(len(blocks), cores()), initializer=use_all_cores) as pool:
+            return np.concatenate(list(pool.map(walk, blocks)))
     return run
 
 # %% ../nbs/07_plan.ipynb #cf0725cb

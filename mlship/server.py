@@ -13,6 +13,7 @@ from pathlib import Path
 from .access import Doorkeeper
 from .access_log import access_log
 from .core import MlshipError, UsageError, write_atomic
+from .cores import take_a_core
 from .inputs import decode_rows
 from .proc import alive
 from .release import replay
@@ -165,7 +166,7 @@ def _wake_main():
     threading.Thread(target=nudge, daemon=True).start()
 
 
-def worker_app(settings_json: str):
+def worker_app(settings_json: str, *_):
     "The WSGI callable of one worker process."
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     # Ctrl-C in a terminal reaches every process of it; here it waits, and the parent's SIGTERM does the work. Two
@@ -205,6 +206,7 @@ def worker_app(settings_json: str):
     gc.set_threshold(20_000, 10, 10)   # a request of 10,000 rows makes as many lists, none of them garbage yet
     mark, service = Path(settings.run_folder)/f"ready-{os.getpid()}", app.extensions["mlship"]
     mark.touch()
+    take_a_core(settings.run_folder, settings.workers)   # before its threads begin
     threading.Thread(target=_follow, args=(service, settings), daemon=True).start()
     slow = SlowSenders(settings.port, service.reading, service.running)
     def tick():
@@ -215,9 +217,6 @@ def worker_app(settings_json: str):
         target=beat, args=(mark, service.running, settings.timeout, settings.parent, tick), daemon=True
     ).start()
     return app.wsgi_app
-
-
-def _load_worker(settings_json, *_): return worker_app(settings_json)
 
 # %% ../nbs/29_server.ipynb #ca8d1992
 def _wanted(store, ref, reload):
@@ -301,7 +300,7 @@ def serve(
             daemon=True,
         )
         watcher.start()
-        try: granian.serve(target_loader=partial(_load_worker, json.dumps(asdict(settings))), wrap_loader=False)
+        try: granian.serve(target_loader=partial(worker_app, json.dumps(asdict(settings))), wrap_loader=False)
         except SystemExit as e:
             if not failure and e.code and not granian.interrupt_signal:   # when all were told to end, some end first
                 failure.append("a worker process ended unexpectedly")

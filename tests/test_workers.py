@@ -157,3 +157,24 @@ def test_bench_measures_the_real_server(home, tmp_path):
     assert all(level["requests"] > 50 and level["failed"] == 0 and 0 < level["p50"] <= level["p99"] < 1
                for level in report["levels"])
     assert not [p for p in psutil.process_iter(["cmdline"]) if "double" in (p.info["cmdline"] or [])]
+
+
+def test_where_each_worker_has_one_core_it_stays_there_and_its_successor_takes_it_over(serve):
+    def double(x):
+        return 2 * x
+    ship(double, [1], name="double", check=False)
+    cores = os.sched_getaffinity(0)
+    served = serve("double", "--workers", str(len(cores)))
+
+    def where():
+        return {pid: os.sched_getaffinity(pid) for pid in served.workers()}
+    before = where()
+    assert sorted(map(sorted, before.values())) == [[c] for c in sorted(cores)]
+    gone = min(before)
+    os.kill(gone, signal.SIGKILL)
+    served.replaced(gone)
+    assert sorted(map(sorted, where().values())) == [[c] for c in sorted(cores)]
+    served.end()
+    if len(cores) > 1:      # fewer workers than cores: each may use all
+        served = serve("double", "--workers", "1")
+        assert list(where().values()) == [cores]

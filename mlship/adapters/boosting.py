@@ -11,7 +11,7 @@ from ..core import CannotShip, need
 from ..freeze import Frozen
 from ..model import Adapter, Description
 from ..outputs import batch_of, differs, plain
-from ..tensors import cores_of_worker
+from ..cores import cores_of_worker
 
 # %% ../../nbs/17_boosting.ipynb #0c32696a
 def _library(model) -> str:

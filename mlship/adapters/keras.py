@@ -11,7 +11,8 @@ from pathlib import Path
 from ..core import CannotShip, need
 from ..freeze import Frozen, freeze, thaw
 from ..model import Adapter, Description
-from ..tensors import cores_of_worker, one_at_a_time
+from ..cores import cores_of_worker
+from ..tensors import one_at_a_time
 
 # %% ../../nbs/16_keras.ipynb #c8b3fcda
 PART = 1024   # rows at once

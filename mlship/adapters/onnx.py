@@ -11,7 +11,7 @@ from pathlib import Path
 from ..core import CannotShip, need
 from ..freeze import Frozen
 from ..model import Adapter, Description
-from ..tensors import cores_of_worker
+from ..cores import cores_of_worker
 
 # %% ../../nbs/15_onnx.ipynb #c4e23d0e
 _types = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool", "string": "object",
