@@ -168,17 +168,19 @@ def create_app(*refs,                  # refs or paths; the first one answers /p
 def _lower(headers): return {k.lower(): v for k, v in headers.items()}
 
 
-_keys = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+class _Keys(dict):
+    "Header name -> its key in a WSGI environment; only our own code asks, so they are few."
+    def __missing__(self, name): return self.setdefault(name, f"HTTP_{name.upper().replace('-', '_')}")
+
+
+_keys = _Keys({"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"})
 
 
 class _Headers:
     "Header look-up in a WSGI environment, as `Request.headers` wants it."
     __slots__ = ("environ",)
     def __init__(self, environ): self.environ = environ
-    def get(self, name, default=None):
-        key = _keys.get(name)
-        if key is None: key = _keys[name] = f"HTTP_{name.upper().replace('-', '_')}"   # asked for by our own code only
-        return self.environ.get(key, default)
+    def get(self, name, default=None): return self.environ.get(_keys[name], default)
 
 
 _reasons = {s.value: f"{s.value} {s.phrase}" for s in HTTPStatus}

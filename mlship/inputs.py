@@ -13,8 +13,8 @@ from functools import cached_property
 from operator import itemgetter
 import numpy as np
 from .schema import Field, Signature, is_missing
-from .values import (MAX_PROBLEMS, Problem, at, check_column, check_each, check_shaped, missing, refuse, show,
-                           to_array)
+from .values import (MAX_PROBLEMS, Problem, at, check_column, check_each, check_one, check_shaped, missing,
+                           refuse, show, to_array)
 
 # %% ../nbs/04_inputs.ipynb #e1c2595d
 def to_series(field: Field, values):
@@ -133,7 +133,9 @@ def decode_columns(signature: Signature,  # of the model
     out, known, problems = {}, list(problems), []
     for f in signature.inputs:
         values, mine = columns[f.name], []
-        if (f.optional or known) and not isinstance(values, np.ndarray):
+        if (n == 1 and not f.optional and type(values) is list and not known
+            and (fast := check_one(f, values)) is not None): out[f.name] = fast
+        elif (f.optional or known) and not isinstance(values, np.ndarray):
             there = [i for i, v in enumerate(values) if v is not ABSENT]
             where = path(f.name)
             checked = check_any(
@@ -194,7 +196,9 @@ def _transpose(signature, rows, path, problems, extra):
     names = [f.name for f in fields]
     if rows and set(map(type, rows)) == {dict}:
         if set(map(len, rows)) == {len(names)}:  # as they should be, which is found out fast
-            with contextlib.suppress(KeyError): return {n: list(map(itemgetter(n), rows)) for n in names}, 0
+            with contextlib.suppress(KeyError):
+                if len(rows) == 1: return {n: [rows[0][n]] for n in names}, 0
+                return {n: list(map(itemgetter(n), rows)) for n in names}, 0
         known = set(names)
         for f in fields:
             if not f.optional:

@@ -108,24 +108,26 @@ def _fill(values, fill):
 
 
 def _onehot(step):
-    tables = [{_key(v): i for i, v in enumerate(cats)} for cats in step["categories"]]
-    sizes, drops, refuse = [len(c) for c in step["categories"]], step["drop"], step["unknown"] == "error"
-    fills = step.get("fill")
+    tables, width = [], 0      # of each feature: category -> its column of the result, -1 where it has none
+    for cats, dropped in zip(step["categories"], step["drop"]):
+        kept = [i for i in range(len(cats)) if i != dropped]
+        at = dict(zip(kept, range(width, width + len(kept))))
+        tables.append({_key(v): at.get(i, -1) for i, v in enumerate(cats)})
+        width += len(kept)
+    unknown, fills = None if step["unknown"] == "error" else -1, step.get("fill")
     def run(columns, names, n):
-        blocks = []
+        out = np.zeros((n, width))
         for j, name in enumerate(names):
             values = columns[name] if fills is None else _fill(columns[name], fills[j])
-            codes = _lookup(values, tables[j], None if refuse else -1)
-            block = np.zeros((n, sizes[j]))
+            codes = _lookup(values, tables[j], unknown)
             if n > 50:
                 codes = np.array(codes)
                 there = np.flatnonzero(codes >= 0)
-                block[there, codes[there]] = 1.0
+                out[there, codes[there]] = 1.0
             else:  # a NumPy call costs as much as these
                 for i, c in enumerate(codes):
-                    if c >= 0: block[i, c] = 1.0
-            blocks.append(block if drops[j] is None else np.delete(block, drops[j], axis=1))
-        return np.hstack(blocks)
+                    if c >= 0: out[i, c] = 1.0
+        return out
     return run
 
 
@@ -254,7 +256,7 @@ class Plan:
                 M = matrix_of(columns, names, n) if first is None else first(columns, names, n)
                 for step in steps: M = step(M)
                 blocks.append(M)
-            M = blocks[0] if len(blocks) == 1 else np.hstack(blocks)
+            M = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=1)
             for step in after: M = step(M)
             return M
         return run

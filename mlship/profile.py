@@ -121,6 +121,7 @@ def _limits_of(p):
 def _outside_mask(p, field, values):
     if not p or values is None or len(values) == 0: return None
     if "categories" in p:
+        if len(values) == 1 and type(values[0]) is str and values[0] in p["categories"]: return None
         if set(map(type, values)) <= {str, type(None)}:  # nearly always
             unknown = set(values) - p["categories"].keys() - {None}
             return np.array([v in unknown for v in values]) if unknown else None
@@ -130,7 +131,9 @@ def _outside_mask(p, field, values):
         else: a = np.array([math.nan if v is ABSENT or is_missing(v) else v for v in values], dtype="float64")
         if len(a) == 1:     # a row's few values, without four calls of NumPy
             row, low, high = a.ravel().tolist(), p["min"], p["max"]
-            if not isinstance(low, list): low, high = [low], [high]
+            if not isinstance(low, list):
+                if low <= row[0] <= high: return None
+                low, high = [low], [high]
             if len(row) == len(low) and all(map(le, low, row)) and all(map(le, row, high)): return None
         low, high = _limits_of(p) if isinstance(p["min"], list) else (p["min"], p["max"])
         return (a < low) | (a > high)     # comparisons with NaN are false, quietly
