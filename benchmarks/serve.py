@@ -345,10 +345,10 @@ WHERE_TIME_GOES = """## Where the time goes where an aim is missed
 - **requests/s ÷ the limit**: the limit parses nothing, checks nothing, asks no model and counts nothing. Of what
   mlship adds to it for a row, the plan is the largest part (NumPy's and ONNX Runtime's fixed cost for each call on
   arrays of one row), then the checks, the counters, the comparison with training; as much again is Python's way from
-  one part to the next. Of the limit's own time about half is threads that wait for each other: with
-  one thread Granian's constant takes 22 µs of processor time, with many 50 (`granian --blocking-threads 1`), but then
-  one sender that stops in the middle of a body stops the worker. Its asynchronous interface, RSGI, took 63 µs for
-  the same constant, 38 with uvloop.
+  one part to the next. Each worker stays on a core of its own here, since there are as many cores as workers: with
+  its threads on both cores a request took a third more processor time. Fewer threads (`granian --blocking-threads`)
+  then gain nothing more. Granian's asynchronous interface, RSGI, took 143 µs for an answer that takes 31 µs to work
+  out, 109 with uvloop, and WSGI 98.
 - **10,000 rows as JSON**: more than two thirds is `orjson.loads` making 300,000 Python floats; turning them into a
   checked array is a quarter.
 - **10,000 rows through a forest**: ONNX Runtime's walk through the trees in double precision, which scikit-learn does
