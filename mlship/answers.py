@@ -12,7 +12,7 @@ from .checking import Desk, Lost
 from .core import UsageError, templates
 from .course_data import BadCourse, lay_out
 from .proc import Talk, run
-from .warm import Warm, imports_of
+from .warm import Warm, WarmParent, imports_of
 
 # %% ../nbs/54_answers.ipynb #f4f77eea
 _RO, _NOSUID, _NODEV, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
@@ -173,9 +173,9 @@ def _environment(scratch):
     return env
 
 
-def warm_answers(imports) -> Warm:   # modules
+def warm_answers(imports) -> WarmParent:   # modules
     "A parent that has imported them, for `Answers` in full isolation."
-    return Warm(imports, "mlship.answers:serve_answers", env=_environment("/scratch"))
+    return WarmParent(imports, "mlship.answers:serve_answers", env=_environment("/scratch"))
 
 
 class Answers:

@@ -7,7 +7,7 @@ __all__ = ['serve_marks', 'Marker', 'unmarked', 'in_shard', 'Grading', 'changes'
            'merge_books']
 
 # %% ../nbs/59_grading.ipynb #110f0daa
-import hashlib, json, math, queue, sys, threading
+import hashlib, json, math, os, queue, sys, threading, warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -21,14 +21,22 @@ from .submissions import Student, late_days, on_roster
 from .variants import student_seed
 
 # %% ../nbs/59_grading.ipynb #99233ea5
-def serve_marks():
-    "A marker: a course's folder on the first line, then lessons to mark."
-    course, warm = load_course(json.loads(sys.stdin.readline())), Warmed()
+def serve_marks(warm=None):
+    "A marker: a course's folder, the grader's surroundings on the first line, then lessons to mark."
+    questions, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1): os.dup2(nothing, fd)     # what a check prints is for nobody
+    about = json.loads(questions.readline())
+    os.environ.clear()
+    os.environ.update(about["env"])            # those of a warm parent are a stranger's
+    sys.path[:] = about["path"]
+    warnings.simplefilter("ignore")
+    course = load_course(about["course"])
     def say(value):
-        sys.stdout.write(json.dumps(value) + "\n")
-        sys.stdout.flush()
+        replies.write(json.dumps(value) + "\n")
+        replies.flush()
     say("ready")
-    for line in sys.stdin:
+    for line in questions:
         q = json.loads(line)
         try:
             lesson = course.lessons[q["lesson"]]
@@ -39,19 +47,27 @@ def serve_marks():
 
 
 class Marker:
-    "Asks a marker, and replaces it when it is lost."
-    def __init__(self, course: Course): self.course, self.talk = course, None
+    "Asks markers, one for each lesson's imports, and replaces one that is lost."
+    def __init__(self, course: Course,
+                 warmed: Warmed):          # shared: the imports are done once for all markers
+        self.course, self.warmed, self.talks = course, warmed, {}
+
+    def _of(self, lesson, isolation):
+        warm = self.warmed.of(lesson, isolation)
+        if warm not in self.talks:
+            code = "from mlship.grading import serve_marks; serve_marks()"
+            talk = self.talks[warm] = (
+                warm.helper("mlship.grading:serve_marks") if warm else Talk([sys.executable, "-c", code])
+            )
+            about = dict(course=str(self.course.path.absolute()), env=dict(os.environ), path=["", *sys.path])
+            talk.ask(json.dumps(about).encode(), 120)
+        return self.talks[warm]
 
     def mark(self, lesson: Lesson, answers: dict, seed, hidden: bool, isolation: str) -> "list[dict]":
         "The marks of a lesson; *timed out* or *not run* for all of it when the marker is lost."
         question = dict(lesson=lesson.name, answers=answers, seed=seed, hidden=hidden, isolation=isolation)
         whole = 120 + lesson.seconds*(len(lesson.cells) + 4*len(lesson.exercises))
-        try:
-            if not self.talk:
-                code = "from mlship.grading import serve_marks; serve_marks()"
-                self.talk = Talk([sys.executable, "-W", "ignore", "-c", code])
-                self.talk.ask(json.dumps(str(self.course.path.absolute())).encode(), 120)
-            found = json.loads(self.talk.ask(json.dumps(question).encode(), whole))
+        try: found = json.loads(self._of(lesson, isolation).ask(json.dumps(question).encode(), whole))
         except (TimeoutError, EOFError) as e:
             self.close()
             late = isinstance(e, TimeoutError)
@@ -61,9 +77,9 @@ class Marker:
         return [_words(m) for m in found]
 
     def close(self):
-        "End it."
-        if self.talk: self.talk.__exit__()
-        self.talk = None
+        "End them."
+        for talk in self.talks.values(): talk.__exit__()
+        self.talks = {}
 
 
 def _words(mark):
@@ -151,8 +167,8 @@ class Grading:
         submissions = [s for s in submissions if in_shard(min(_who(s.student, self.roster)), shard)]
         todo = [(s, lesson) for s in submissions for n, lesson in self.course.lessons.items()
                 if n in s.answers or n in s.broken]
-        markers, lock, done = queue.SimpleQueue(), threading.Lock(), []
-        for _ in range(self.jobs): markers.put(Marker(self.course))
+        markers, lock, done, warmed = queue.SimpleQueue(), threading.Lock(), [], Warmed()
+        for _ in range(self.jobs): markers.put(Marker(self.course, warmed))
         def one(pair):
             marker = markers.get()
             try: return self._mark(marker, *pair)
@@ -165,6 +181,7 @@ class Grading:
             with ThreadPoolExecutor(self.jobs) as pool: found = list(pool.map(one, todo))
         finally:
             while not markers.empty(): markers.get().close()
+            warmed.close()
         people = {w for s in submissions for w in _who(s.student, self.roster)}
         people |= {r for r in self.roster if in_shard(min(_who(r, self.roster)), shard)}
         return self._book(people, [(s, x, m) for (s, x), m in zip(todo, found)])

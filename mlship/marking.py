@@ -6,12 +6,12 @@
 __all__ = ['Mark', 'with_parameters', 'Warmed', 'mark_lesson', 'solution_of']
 
 # %% ../nbs/55_marking.ipynb #c8533fdc
-import contextlib, io
+import contextlib, io, threading
 from dataclasses import dataclass
 from .answers import Answers, warm_answers
 from .checking import Lost, Remote, StudentError, run_checks, value_of
 from .course_data import inside
-from .warm import Warm, imports_of
+from .warm import Warm, WarmParent, imports_of
 from .course import BadCourse, Exercise, Lesson, given, solved, visible
 from .handout import answer_key
 
@@ -61,18 +61,23 @@ def with_parameters(lesson: Lesson, seed=None) -> "list[tuple[str, str]]":
 
 class Warmed:
     "Warm parents for answers, one for each set of imports; ends with the `with` block."
-    def __init__(self): self.parents = {}
+    def __init__(self): self.parents, self.lock = {}, threading.Lock()
 
-    def of(self, lesson: Lesson, isolation: str) -> "Warm | None":
+    def of(self, lesson: Lesson, isolation: str) -> "WarmParent | None":
         "The one that has done this lesson's imports; none where answers are not isolated."
         if isolation != "full": return None
         imports = imports_of([c.source for c in lesson.cells if c.role == "setup"])
-        if imports not in self.parents: self.parents[imports] = warm_answers(imports)
-        return self.parents[imports]
+        with self.lock:
+            if imports in self.parents and not self.parents[imports].lives(): self.parents.pop(imports).close()
+            if imports not in self.parents: self.parents[imports] = warm_answers(imports)
+            return self.parents[imports]
+
+    def close(self):
+        "End them."
+        for parent in self.parents.values(): parent.close()
 
     def __enter__(self): return self
-    def __exit__(self, *exc):
-        for parent in self.parents.values(): parent.close()
+    def __exit__(self, *exc): self.close()
 
 
 def mark_lesson(lesson: Lesson,            # from the course
@@ -80,7 +85,7 @@ def mark_lesson(lesson: Lesson,            # from the course
                 *, seed: "int | None" = None,   # the student's variant
                 hidden: bool = True,       # hidden tests too
                 isolation: str = "full",   # full, or limits (one's own work)
-                warm: "Warmed | None" = None,   # with it, answers begin in processes that have done the imports
+                warm: "Warm | None" = None,   # with it, answers begin in processes that have done the imports
                 only: "tuple | None" = None,   # mark these exercises alone; all answers run all the same
                 ) -> "list[Mark]":         # one for each exercise; 0 until its checks reported
     "Run a student's answers in a process of their own, ask them, and mark them."
@@ -100,7 +105,7 @@ def _marked(lesson, answers, seed, hidden, isolation, warm, only):
     cells = [(n, code.get(n, "") if n else s) for n, s in frame if not n or n in code]
     data = {n: lesson.path.parent/n for n in lesson.data}
     with Answers(cells, seconds=lesson.seconds, memory_mb=lesson.memory_mb, isolation=isolation, data=data,
-                 warm=warm and warm.of(lesson, isolation)) as ask:
+                 warm=warm) as ask:
         return [_mark(lesson, e, answers, ask, setup, hidden) for e in lesson.exercises.values()
                 if only is None or e.name in only]
 

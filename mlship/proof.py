@@ -76,7 +76,8 @@ def _prove(lesson, seeds, isolation):
     problems = {n: [] for n in lesson.exercises}
     stubs = {c.exercise: given(c.source) for c in lesson.cells if c.role == "answer"}
     right = solution_of(lesson)
-    with Warmed() as warm: _try_out(lesson, seeds, isolation, problems, stubs, right, warm)
+    with Warmed() as warmed:
+        _try_out(lesson, seeds, isolation, problems, stubs, right, warmed.of(lesson, isolation))
     for e in lesson.exercises.values():
         if e.kind != "text" and not e.hints: problems[e.name].append("it has no hint")
         if e.kind == "text" and not e.rubric: problems[e.name].append("it has no rubric")

@@ -1,6 +1,7 @@
 # ruff: noqa: E501 (an attack is one string)
 """Every way to marks without the answer that we know of: each earns nothing, and odd but right answers keep theirs."""
 import json
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 
 from mlship.answers import isolation_here
 from mlship.course import load_course
+from mlship.grading import Marker
 from mlship.handout import for_students
-from mlship.marking import mark_lesson, solution_of
+from mlship.marking import Warmed, mark_lesson, solution_of
 from mlship.returned import answers_of
 
 COURSE = load_course(Path(__file__).parent.parent / "courses" / "small")
@@ -184,3 +186,41 @@ def test_what_it_learned_cannot_be_sent_out_or_kept():
     for out in ("socket.create_connection(('1.1.1.1', 53), 2)", "socket.getaddrinfo('example.org', 80)",
                 "socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('10.0.0.1', 53))"):
         assert marked(f"import socket\n{out}\n{RIGHT}")[0].state == "error", out
+
+
+@pytest.mark.skipif(WALL != "full", reason="needs namespaces")
+def test_in_grading_an_answer_has_nothing_of_who_marks_it(monkeypatch):
+    "Both are forked from one process: no way to ask it, no variable of the grader's, no course in memory"
+    monkeypatch.setenv("COURSE_TOKEN", "not-for-students")
+    looks = ("import gc, os, sys\nopen_files = {os.readlink(f'/proc/self/fd/{fd}') for fd in range(256) "
+             "if os.path.lexists(f'/proc/self/fd/{fd}')}\n"
+             "assert sum(f.startswith('socket:') for f in open_files) == 1, open_files\n"
+             "assert 'COURSE_TOKEN' not in os.environ\n"
+             "assert not {m for m in sys.modules if m in ('mlship.grading', 'mlship.marking')}\n"
+             "assert not [d for d in gc.get_objects() if isinstance(d, dict) and 'COURSE_TOKEN' in d]\n")
+    with Warmed() as warmed:
+        marker = Marker(COURSE, warmed)
+        try:
+            first, second = (marker.mark(LESSON, {"mean": looks + RIGHT}, 5, True, "full")[0] for _ in range(2))
+            wrong = marker.mark(LESSON, {"mean": WRONG}, 5, True, "full")[0]
+        finally:
+            marker.close()
+    assert first["state"] == second["state"] == "passed" and wrong["score"] == 0, (first, wrong)
+
+
+@pytest.mark.skipif(WALL != "full", reason="needs namespaces")
+def test_markers_and_the_process_that_imports_are_replaced_when_they_are_lost():
+    with Warmed() as warmed:
+        marker = Marker(COURSE, warmed)
+        try:
+            assert marker.mark(LESSON, {"mean": RIGHT}, 5, True, "full")[0]["state"] == "passed"
+            parent, = warmed.parents.values()
+            parent.parent.child.kill()
+            parent.parent.child.wait()
+            assert marker.mark(LESSON, {"mean": RIGHT}, 5, True, "full")[0]["state"] == "passed"
+            talk = list(marker.talks.values())[-1]
+            signal.pidfd_send_signal(talk.pidfd, signal.SIGKILL)
+            assert marker.mark(LESSON, {"mean": RIGHT}, 5, True, "full")[0]["state"] == "not run"
+            assert marker.mark(LESSON, {"mean": RIGHT}, 5, True, "full")[0]["state"] == "passed"
+        finally:
+            marker.close()
