@@ -74,7 +74,7 @@ def papermill(place, who, *more):
     for name, kind in who.items():
         book = write(place / f"{name}.ipynb", [*map(cell, READING), cell(KINDS[kind]), cell(TESTS)])
         out, _ = call(python, "-m", "papermill", book, place / f"{name}-out.ipynb", "--execution-timeout", LIMIT,
-                      "-k", "python3", "--no-progress-bar", *more)
+                      "-k", "python3", "--no-progress-bar", *more, cwd=place)   # no modules beside the notebook
         said[name] = "failed" if "Error" in out else "passed"
     return time.perf_counter() - started, said
 

@@ -6,12 +6,12 @@
 __all__ = ['Review', 'review_server']
 
 # %% ../nbs/58_review.ipynb #98ce8690
-import hashlib, hmac, json, math, secrets, threading
+import hashlib, hmac, json, secrets, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 from .card import render
-from .core import MlshipError, NotFound, utc_now, write_atomic
+from .core import MlshipError, NotFound, UsageError, utc_now, write_atomic
 from .journal import locked
 
 # %% ../nbs/58_review.ipynb #1d79e69f
@@ -26,10 +26,11 @@ class Review:
         except FileNotFoundError:
             raise NotFound(f"there is no gradebook in {folder}", fix="mlship grade first") from None
         except ValueError: raise MlshipError(f"{self.folder/'gradebook.json'} is damaged", fix="grade again") from None
-        self.title, self.items = book["title"], {}
+        self.title, self.items, self.points = book["title"], {}, {}
         for who, s in book["students"].items():
             for x in s["lessons"].values():
                 for m in x["marks"]:
+                    self.points[who, m["exercise"]] = m["points"]
                     if "text" not in m: continue
                     n = hashlib.sha256(f"{book['course']}\n{who}\n{m['exercise']}".encode()).hexdigest()[:16]
                     if int(n, 16) % share[1] != share[0] - 1: continue
@@ -46,12 +47,24 @@ class Review:
         "Mark an answer."
         i = self.items.get(item)
         if not i: raise NotFound("there is no such answer")
-        if not math.isfinite(score) or not 0 <= score <= i["points"]:
-            raise MlshipError(f"{score:g} is not between 0 and {i['points']:g} points")
+        self.override(i["student"], i["exercise"], score, comment)
+
+    def override(self, student: str, exercise: str,
+                 score: "float | None",          # points; None: what the grader gives holds again
+                 comment: str = ""):
+        "A person's mark for any exercise, of code too; it holds however often the course is graded again."
+        points = self.points.get((student, exercise))
+        if points is None:
+            theirs = [e for s, e in self.points if s == student]
+            raise NotFound(f"{student} has no mark for {exercise}" if theirs else f"there is no student {student}",
+                           fix=f"it is one of: {', '.join(theirs or sorted({s for s, _ in self.points}))}")
+        if score is not None and not 0 <= score <= points:      # NaN is not either
+            raise UsageError(f"{score:g} is not between 0 and {points:g} points")
         with self.lock, locked(self.folder/".review.lock"):   # others may mark in this folder
             found = self.marks()
-            one = dict(score=score, comment=comment.strip()[:2000], by=self.by, time=utc_now())
-            found.setdefault(i["student"], {})[i["exercise"]] = one
+            of_student = found.setdefault(student, {})
+            if score is None: of_student.pop(exercise, None)
+            else: of_student[exercise] = dict(score=score, comment=comment.strip()[:2000], by=self.by, time=utc_now())
             write_atomic(self.folder/"review.json", json.dumps(found, indent=1, ensure_ascii=False))
 
     def page(self, token: str) -> str:

@@ -20,14 +20,15 @@ class Checked:
                  wrong: "tuple[str, ...]" = (),     # what is wrong
                  hint: str = "",
                  ask: str = "",                     # what to type for a hint, where none was asked for
-                 right: int = 0, of: int = 0):      # exercises of this lesson: those that are right, and all
-        self.name, self.wrong, self.hint, self.ask = name, wrong, hint, ask
+                 right: int = 0, of: int = 0,       # exercises of this lesson: those that are right, and all
+                 verdict: str = "is right"):        # when nothing is wrong
+        self.name, self.wrong, self.hint, self.ask, self.verdict = name, wrong, hint, ask, verdict
         self.right, self.of = right, of
 
     def __bool__(self): return not self.wrong
 
     def __repr__(self):
-        lines = [f"✗ {self.name}", *(f"  {w}" for w in self.wrong)] if self.wrong else [f"✓ {self.name} is right"]
+        lines = [f"✗ {self.name}", *(f"  {w}" for w in self.wrong)] if self.wrong else [f"✓ {self.name} {self.verdict}"]
         if self.hint: lines.append(f"hint: {self.hint}")
         elif self.ask: lines.append(f"for a hint: {self.ask}")
         dots = "●" * self.right + "○" * (self.of - self.right)
@@ -99,4 +100,5 @@ def check(name: str,            # the exercise
     said = hints[min(hint, len(hints)) - 1] if hint and hints else ""
     ask = f'check("{name}", hint=1)' if wrong and hints else ""
     right = sum(done.get(n, False) for n in lesson.exercises)
-    return Checked(name, wrong, said, ask, right, len(lesson.exercises))
+    verdict = "is for a person to read" if e.kind == "text" else "is right"
+    return Checked(name, wrong, said, ask, right, len(lesson.exercises), verdict)
