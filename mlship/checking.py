@@ -7,7 +7,7 @@ __all__ = ['Desk', 'StudentError', 'Lost', 'Remote', 'value_of', 'hidden_lines',
 
 # %% ../nbs/53_checking.ipynb #648e70a3
 import ast, builtins, contextlib, re, sys
-from .compare import difference
+from .compare import Unlike, difference
 from .core import MlshipError
 from .plain import BadAnswer, decode, encode
 from .product import Product, Products
@@ -101,9 +101,8 @@ def hidden_lines(source: str) -> set:
 
 def expect(got, wanted, tol=1e-6, why=""):
     "In a check: fail, saying what came and what was expected, unless the two agree."
-    if isinstance(got, Remote): raise AssertionError(f"{why or 'this'}: {got!r}, where a value was expected")
-    wrong = difference(got, wanted, tol)
-    if wrong: raise AssertionError(f"{why}: {wrong}" if why else wrong)
+    wrong = Unlike(repr(got).strip('<>'), "a value") if isinstance(got, Remote) else difference(got, wanted, tol)
+    if wrong: raise AssertionError(wrong.of(why))
 
 
 def raises(kind: str, function, *args, **named):
@@ -111,8 +110,8 @@ def raises(kind: str, function, *args, **named):
     try: got = function(*args, **named)
     except StudentError as e:
         if e.kind == kind: return
-        raise AssertionError(f"raised {e.message}, expected {kind}") from None
-    raise AssertionError(f"returned {got!r}, expected it to raise {kind}")
+        raise AssertionError(Unlike(f"raised {e.message}", kind)) from None
+    raise AssertionError(Unlike(f"returned {got!r}", f"it to raise {kind}"))
 
 
 class _Cases:
@@ -135,8 +134,11 @@ class _Cases:
 
 
 def _said(e):
-    if isinstance(e, StudentError): return f"your code raised {e.message}" if e.kind != "NameError" else e.message
-    if isinstance(e, AssertionError): return str(e) or "a check does not hold"
+    if isinstance(e, StudentError):
+        if "'ellipsis' object" in e.message: return "`...` still stands where your code should"
+        return f"your code raised {e.message}" if e.kind != "NameError" else e.message
+    if isinstance(e, AssertionError):
+        return e.args[0] if e.args and isinstance(e.args[0], Unlike) else str(e) or "a check does not hold"
     return e.message if isinstance(e, MlshipError) else f"{type(e).__name__}: {e}"
 
 

@@ -6,9 +6,10 @@
 __all__ = ['Checked', 'read_progress', 'note_progress', 'check']
 
 # %% ../nbs/56_student.ipynb #0630a086
-import contextlib, json, re, sys
+import contextlib, json, sys
 from pathlib import Path
 from .card import render
+from .compare import Unlike
 from .checking import Desk, run_checks
 from .core import NotFound, write_atomic
 from .handout import answer_key, handed_out
@@ -35,14 +36,8 @@ class Checked:
         return "\n".join([*lines, *([f"{dots} {self.right} of {self.of} in this lesson"] if self.of else [])])
 
     def _repr_html_(self):
-        return render("check/checked.html", **vars(self), cases=[_case(w) for w in self.wrong])
-
-
-def _case(said: str) -> dict:
-    "'the mean of one: 3, expected 4' in its parts."
-    found = re.fullmatch(r"(?:([^'\"\[{]*): )?(.*), expected (.*)", said, re.S)
-    return dict(zip(("what", "got", "expected"), (found[1] or "", found[2], found[3]))) if found else {
-        "what": "", "got": said, "expected": ""}
+        cases = [w.parts if isinstance(w, Unlike) else dict(what="", got=w, expected="") for w in self.wrong]
+        return render("check/checked.html", **vars(self), cases=cases)
 
 
 def _find(name, folder):
