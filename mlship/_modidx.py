@@ -412,6 +412,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlship.checking.Remote.__eq__': ('checking.html#remote.__eq__', 'mlship/checking.py'),
                                  'mlship.checking.Remote.__getattr__': ('checking.html#remote.__getattr__', 'mlship/checking.py'),
                                  'mlship.checking.Remote.__init__': ('checking.html#remote.__init__', 'mlship/checking.py'),
+                                 'mlship.checking.Remote.__iter__': ('checking.html#remote.__iter__', 'mlship/checking.py'),
                                  'mlship.checking.Remote.__repr__': ('checking.html#remote.__repr__', 'mlship/checking.py'),
                                  'mlship.checking.StudentError': ('checking.html#studenterror', 'mlship/checking.py'),
                                  'mlship.checking.StudentError.__init__': ('checking.html#studenterror.__init__', 'mlship/checking.py'),

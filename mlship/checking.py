@@ -36,7 +36,9 @@ class Desk:
             return {"error": f"KeyError: {e}", "type": "KeyError"}
         except MemoryError: return {"error": "out of memory", "type": "MemoryError"}
         except (Exception, SystemExit) as e:
-            return {"error": f"{type(e).__name__}: {e}"[:2000], "type": type(e).__name__}
+            no_product = q["op"] == "http" and isinstance(e, MlshipError)
+            return ({"error": e.message[:2000], "type": "no product"} if no_product
+                    else {"error": f"{type(e).__name__}: {e}"[:2000], "type": type(e).__name__})
 
 
 class StudentError(MlshipError):
@@ -74,6 +76,8 @@ class Remote:
 
     def __eq__(self, other): raise AssertionError(f"{repr(self).strip('<>')}, where a value was expected")
     __ne__ = __lt__ = __gt__ = __le__ = __ge__ = __bool__ = lambda self, *other: self.__eq__(other)
+    def __iter__(self): raise AssertionError(f"{repr(self).strip('<>')}, where several values were expected")
+    __len__ = __getitem__ = lambda self, *at: self.__iter__()
     __hash__ = None
     def __repr__(self): return "`...`, as it was handed out" if self._kind == "ellipsis" else f"<a {self._kind}>"
 
@@ -136,7 +140,7 @@ class _Cases:
 def _said(e):
     if isinstance(e, StudentError):
         if "'ellipsis' object" in e.message: return "`...` still stands where your code should"
-        return f"your code raised {e.message}" if e.kind != "NameError" else e.message
+        return e.message if e.kind in ("NameError", "no product") else f"your code raised {e.message}"
     if isinstance(e, AssertionError):
         return e.args[0] if e.args and isinstance(e.args[0], Unlike) else str(e) or "a check does not hold"
     return e.message if isinstance(e, MlshipError) else f"{type(e).__name__}: {e}"

@@ -7,8 +7,9 @@ __all__ = ['wait_until', 'Products', 'Product']
 
 # %% ../nbs/51_product.ipynb #5e598ccd
 import contextlib, json, os, sys, time, urllib.error, urllib.request
-from .core import MlshipError
+from .core import MlshipError, NotFound
 from .proc import running
+from .store import Store
 
 # %% ../nbs/51_product.ipynb #4f3eb141
 def wait_until(true, seconds: float):   # a function; how long at most
@@ -27,10 +28,13 @@ class Products:
 
     def _url(self, ref):
         if ref not in self.urls:
+            try: Store().open(ref)
+            except NotFound: raise MlshipError(f"nothing is shipped as {ref!r} yet: ship(..., name={ref!r})") from None
             code = "from mlship.cli import main; main()"
             alone = "-P" if sys.version_info >= (3, 11) else "-s"   # nothing of the student's in front of the server's
             command = [sys.executable, alone, "-c", code, "serve", ref, "--port", "0", "--workers", "1"]
-            line = self.stack.enter_context(running(command, env=dict(os.environ), alone=False))
+            env = {k: v for k, v in os.environ.items() if k not in ("FORCE_COLOR", "CLICOLOR_FORCE")}   # a kernel's
+            line = self.stack.enter_context(running(command, env=env, alone=False))
             self.urls[ref] = next(word for word in line.split() if word.startswith("http")).rstrip("/")
             wait_until(lambda: self._send(self.urls[ref], "GET", "/readyz")[0] == 200, 60)
         return self.urls[ref]
