@@ -14,6 +14,9 @@ from .schema import Field
 from .values import refuse_rows
 
 # %% ../nbs/22_arrow.ipynb #d1fb72b9
+def _first_line(e): return (str(e).splitlines() or [type(e).__name__])[0]
+
+
 def arrow_values(field: Field,  # what the column will be
                  column,        # pyarrow Array or ChunkedArray
                  own: bool = True,   # memory that a model may work in; False: it will be copied anyway
@@ -29,7 +32,10 @@ def arrow_values(field: Field,  # what the column will be
     if types.is_floating(column.type) or (types.is_integer(column.type) and not column.null_count):
         values = column.to_numpy(zero_copy_only=False)
         return values.copy() if own and not values.flags.writeable else values
-    values = column.to_pylist()
+    try: values = column.to_pylist()
+    except (OverflowError, ValueError) as e:      # a date beyond the year 9999, say, of a damaged body or a wrong unit
+        raise BadInput(f"column {field.name!r} has a value that is no {field.type}: {_first_line(e)}",
+                       fix="look at its dates: years 1 to 9999, in the unit that the type says") from None
     return (
         [v if v is None else float(v) for v in values] if types.is_decimal(column.type) and field.is_float else values
     )
@@ -109,9 +115,6 @@ def read_parquet(body: bytes, max_rows: int):
         return table
     except (pa.ArrowException, OSError) as e:
         raise BadInput(f"the body is no Parquet file: {_first_line(e)}", fix="was it sent to its end?") from None
-
-
-def _first_line(e): return (str(e).splitlines() or [type(e).__name__])[0]
 
 # %% ../nbs/22_arrow.ipynb #f0bec922
 def arrow_type(c):

@@ -106,7 +106,7 @@ def hidden_lines(source: str) -> set:
 def expect(got, wanted, tol=1e-6, why=""):
     "In a check: fail, saying what came and what was expected, unless the two agree."
     wrong = Unlike(repr(got).strip('<>'), "a value") if isinstance(got, Remote) else difference(got, wanted, tol)
-    if wrong: raise AssertionError(wrong.of(why))
+    if wrong: raise AssertionError(wrong.of(why or ""))
 
 
 def raises(kind: str, function, *args, **named):

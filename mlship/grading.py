@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from . import reports
 from .answers import choose_isolation
-from .core import MlshipError, NotFound, utc_now, write_atomic
+from .core import MlshipError, NotFound, UsageError, utc_now, write_atomic
 from .course import Course, Lesson, load_course
 from .marking import Warmed, mark_lesson
 from .proc import Talk
@@ -53,12 +53,14 @@ class Marker:
         self.course, self.warmed, self.talks = course, warmed, {}
 
     def _of(self, lesson, isolation):
-        warm = self.warmed.of(lesson, isolation)
+        warm, code = self.warmed.of(lesson, isolation), "from mlship.grading import serve_marks; serve_marks()"
         if warm not in self.talks:
-            code = "from mlship.grading import serve_marks; serve_marks()"
-            talk = self.talks[warm] = (
-                warm.helper("mlship.grading:serve_marks") if warm else Talk([sys.executable, "-c", code])
-            )
+            try: talk = warm.helper("mlship.grading:serve_marks") if warm else Talk([sys.executable, "-c", code])
+            except UsageError:     # the parent was lost just now
+                warm.close()
+                warm = self.warmed.of(lesson, isolation)
+                talk = warm.helper("mlship.grading:serve_marks")
+            self.talks[warm] = talk
             about = dict(course=str(self.course.path.absolute()), env=dict(os.environ), path=["", *sys.path])
             talk.ask(json.dumps(about).encode(), 120)
         return self.talks[warm]

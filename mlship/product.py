@@ -29,7 +29,10 @@ class Products:
     def _url(self, ref):
         if ref not in self.urls:
             try: Store().open(ref)
-            except NotFound: raise MlshipError(f"nothing is shipped as {ref!r} yet: ship(..., name={ref!r})") from None
+            except NotFound as e:
+                name = ref.partition("@")[0]
+                if name in Store().names(): raise MlshipError(e.message) from None
+                raise MlshipError(f"nothing is shipped as {name!r} yet: ship(..., name={name!r})") from None
             code = "from mlship.cli import main; main()"
             alone = "-P" if sys.version_info >= (3, 11) else "-s"   # nothing of the student's in front of the server's
             command = [sys.executable, alone, "-c", code, "serve", ref, "--port", "0", "--workers", "1"]

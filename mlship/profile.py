@@ -132,7 +132,7 @@ def _outside_mask(p, field, values):
         if len(a) == 1:     # a row's few values, without four calls of NumPy
             row, low, high = a.ravel().tolist(), p["min"], p["max"]
             if not isinstance(low, list):
-                if low <= row[0] <= high: return None
+                if len(row) == 1 and low <= row[0] <= high: return None
                 low, high = [low], [high]
             if len(row) == len(low) and all(map(le, low, row)) and all(map(le, row, high)): return None
         low, high = _limits_of(p) if isinstance(p["min"], list) else (p["min"], p["max"])

@@ -63,7 +63,9 @@ class Review:
         with self.lock, locked(self.folder/".review.lock"):   # others may mark in this folder
             found = self.marks()
             of_student = found.setdefault(student, {})
-            if score is None: of_student.pop(exercise, None)
+            if score is None:
+                if not of_student.pop(exercise, None):
+                    raise UsageError(f"nobody has marked {student}'s {exercise} by hand: there is nothing to undo")
             else: of_student[exercise] = dict(score=score, comment=comment.strip()[:2000], by=self.by, time=utc_now())
             write_atomic(self.folder/"review.json", json.dumps(found, indent=1, ensure_ascii=False))
 

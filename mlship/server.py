@@ -189,9 +189,8 @@ def worker_app(settings_json: str, *_):
             return reason
         app = create_app(*settings.refs, store=settings.store, ready=ready, timeout=settings.timeout or None,
                          access_log=access_log(settings.access_log), **settings.app)
-        for model in app.extensions[
-            "mlship"
-        ].models.values():  # the first call of a library is its slowest: before anybody waits
+        service = app.extensions["mlship"]
+        for model in service.models.values():  # the first call of a library is its slowest: before anybody waits
             if rows := model.bundle.examples["rows"][:1]:
                 model.answer(decode_rows(model.signature, rows), model.has_proba)
     except BaseException as e:
@@ -204,18 +203,19 @@ def worker_app(settings_json: str, *_):
     gc.collect()
     gc.freeze()   # what is loaded stays: no request pays for a look through all of it
     gc.set_threshold(20_000, 10, 10)   # a request of 10,000 rows makes as many lists, none of them garbage yet
-    mark, service = Path(settings.run_folder)/f"ready-{os.getpid()}", app.extensions["mlship"]
+    mark = Path(settings.run_folder)/f"ready-{os.getpid()}"
+    core = take_a_core(settings.run_folder, settings.workers)
     mark.touch()
-    take_a_core(settings.run_folder, settings.workers)   # before its threads begin
     threading.Thread(target=_follow, args=(service, settings), daemon=True).start()
     slow = SlowSenders(settings.port, service.reading, service.running)
     def tick():
+        nonlocal core
+        if core is None: core = take_a_core(settings.run_folder, settings.workers)   # once free
         service.tick()
         slow.look()
 
-    threading.Thread(
-        target=beat, args=(mark, service.running, settings.timeout, settings.parent, tick), daemon=True
-    ).start()
+    about = mark, service.running, settings.timeout, settings.parent, tick
+    threading.Thread(target=beat, args=about, daemon=True).start()
     return app.wsgi_app
 
 # %% ../nbs/29_server.ipynb #ca8d1992

@@ -56,10 +56,15 @@ def serve_forks():
     controls[0].sendall(b"ready\n")
     while controls:
         for control in select.select(controls, [], [])[0]:
-            word, fds, *_ = socket.recv_fds(control, 200, 3)
+            try: word, fds, *_ = socket.recv_fds(control, 200, 3)
+            except OSError: word, fds = b"", []         # who asks was killed before it read an answer
             if word and fds:
                 if len(fds) == 3: controls.append(socket.socket(fileno=fds.pop()))   # asked by the child that begins
-                if fork() == 0:
+                try: pid = fork()
+                except OSError as e:
+                    pid = -1
+                    with contextlib.suppress(OSError): control.sendall(f"0 {e}\n".encode())
+                if pid == 0:
                     if len(fds) == 1: _wait_for_child(control, controls, fds[0], begin)
                     _helper(control, controls, fds, word.decode())
                 for fd in fds: os.close(fd)
@@ -108,13 +113,20 @@ def _helper(control, controls, fds, name):
 # %% ../nbs/53_warm.ipynb #9e31d748
 class Forked:
     "A forked child, asked as `proc.Talk` asks: a line for a line."
-    def __init__(self, ours: socket.socket, pid: int):
+    def __init__(self, ours: socket.socket, pid: int,
+                 leads: bool = False):    # a group of processes, which ends with it
         self.pidfd = os.pidfd_open(pid)   # a number may be given to somebody else; this is not
+        self.group, self.ended = pid if leads else None, False
         self.ours, self.lines = ours, Lines(ours.makefile("wb"), ours.makefile("rb"))
 
     def ask(self, line: bytes, timeout: float) -> bytes: return self.lines.ask(line, timeout)
 
     def __exit__(self, *exc):
+        if self.ended: return
+        self.ended = True
+        with contextlib.suppress(OSError):
+            lives = not select.select([self.pidfd], [], [], 0)[0]
+            if self.group and lives: os.killpg(self.group, signal.SIGKILL)
         with contextlib.suppress(OSError): signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         with contextlib.suppress(OSError): self.ours.shutdown(socket.SHUT_RDWR)
         self.lines.forget()
@@ -141,19 +153,20 @@ class Warm:
         ours, theirs = socket.socketpair()
         with ours, theirs: return self._child(name.encode(), ours.fileno(), theirs.fileno())
 
-    def _child(self, word, *more):
+    def _child(self, word, *more):   # more: the descriptors of a helper's own way to the parent
         ours, theirs = socket.socketpair()
         try:
             with self.lock:
                 socket.send_fds(self.control, [word], [theirs.fileno(), *more])
                 pid, _, why = self._line().decode(errors="replace").partition(" ")
-        except OSError as e: pid, why = "", str(e)
+        except OSError: pid, why = "", ""
         finally: theirs.close()
         if not pid.strip().isdigit() or int(pid) == 0:
             ours.close()
-            raise UsageError(f"the process for students' code does not start: {why.strip() or 'the parent is gone'}",
+            what = "marks" if more else "runs students' code"
+            raise UsageError(f"the process that {what} does not start: {why.strip() or 'the parent is gone'}",
                              fix="mlship doctor")
-        return Forked(ours, int(pid))
+        return Forked(ours, int(pid), leads=bool(more))
 
 
 class WarmParent(Warm):

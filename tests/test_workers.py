@@ -178,3 +178,21 @@ def test_where_each_worker_has_one_core_it_stays_there_and_its_successor_takes_i
     if len(cores) > 1:      # fewer workers than cores: each may use all
         served = serve("double", "--workers", "1")
         assert list(where().values()) == [cores]
+
+
+def test_the_successor_of_a_worker_that_grew_takes_its_core_once_that_has_ended(serve):
+    def leaks(x, kept=[]):   # noqa: B006
+        kept.append(bytearray(40_000_000))
+        return x
+    ship(leaks, [{"x": 1}], name="leaks", check=False)
+    cores = os.sched_getaffinity(0)
+    served = serve("leaks", "--max-memory", "400", "--workers", str(len(cores)))
+    until = time.monotonic() + 60
+    while served.workers() & served.pids == served.pids:
+        assert served.ask({"x": 1}) == [1] and time.monotonic() < until
+    while True:
+        where = sorted(sorted(os.sched_getaffinity(pid)) for pid in served.workers() if psutil.pid_exists(pid))
+        if where == [[c] for c in sorted(cores)]:
+            break
+        assert time.monotonic() < until, where
+        time.sleep(.2)

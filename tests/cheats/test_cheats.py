@@ -2,10 +2,13 @@
 """Every way to marks without the answer that we know of: each earns nothing, and odd but right answers keep theirs."""
 import json
 import signal
+import socket
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mlship.answers import isolation_here
@@ -224,3 +227,39 @@ def test_markers_and_the_process_that_imports_are_replaced_when_they_are_lost():
             assert marker.mark(LESSON, {"mean": RIGHT}, 5, True, "full")[0]["state"] == "passed"
         finally:
             marker.close()
+
+
+@pytest.mark.skipif(WALL != "full", reason="needs namespaces")
+def test_a_marker_that_is_killed_with_an_answer_on_its_way_costs_nobody_else_anything(tmp_path):
+    "The process that imports goes on, and what a lesson's setup started ends with its marker"
+    with Warmed() as warmed:
+        parent = warmed.of(LESSON, "full")
+        for _ in range(3):
+            ours, theirs = socket.socketpair()
+            talk, other = socket.socketpair()
+            with theirs:
+                socket.send_fds(parent.control, [b"builtins:id"], [other.fileno(), ours.fileno(), theirs.fileno()])
+            parent._line()
+            socket.send_fds(ours, [b"inside"], [other.fileno()])     # a child is asked for, and nobody waits for it
+            time.sleep(.2)
+            for s in (ours, talk, other):
+                s.close()
+        time.sleep(.2)
+        assert parent.lives()
+        marker = Marker(COURSE, warmed)
+        assert marker.mark(LESSON, {"mean": RIGHT}, 5, True, "full")[0]["state"] == "passed"
+        marker.close()
+        (tmp_path / "lessons").mkdir()
+        begins = (f"#| setup\nimport subprocess, sys\nif __name__ == '__checks__':\n    p = subprocess.Popen([sys.executable, "
+                  f"'-c', 'import time; time.sleep(60)'])\n    open({str(tmp_path / 'pid')!r}, 'w').write(str(p.pid))")
+        cells = [code(begins), code("#| exercise: one\n### BEGIN SOLUTION\none = 1\n### END SOLUTION"),
+                 code("#| check: one\nexpect(one, 1)")]
+        (tmp_path / "lessons/l.ipynb").write_text(json.dumps(dict(cells=cells, nbformat=4, nbformat_minor=4, metadata={})))
+        (tmp_path / "course.toml").write_text('[[lessons]]\nname = "l"\n[lessons.exercises.one]\nhints = ["1"]\n')
+        course = load_course(tmp_path)
+        marker = Marker(course, warmed)
+        assert marker.mark(course.lessons["l"], {"one": "one = 1"}, None, True, "full")[0]["state"] == "passed"
+        begun = psutil.Process(int((tmp_path / "pid").read_text()))
+        assert begun.is_running()
+        marker.close()
+        begun.wait(5)
