@@ -36,7 +36,7 @@ define install
 	else $(1)/bin/python -m pip install -qq --disable-pip-version-check $(2); fi
 endef
 
-.PHONY: help demo test check lint nbtest pytest tutorials clients deep course tensorflow browser container export docs bench constraints clean
+.PHONY: help demo test check lint nbtest pytest tutorials clients deep course warm tensorflow browser container export docs bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -106,6 +106,9 @@ deep: $(DEEP)/.for-$(DEEP_KEY)  ## torch, fastai, transformers, XGBoost, LightGB
 course: $(FOR_TEST) $(DEEP)/.for-$(DEEP_KEY)  ## prove the courses: every exercise fails as handed out, passes solved; lessons run
 	@echo "== course"; $(OWN_HOME) for c in $(dir $(wildcard courses/*/course.toml)); do \
 	basename -s .ipynb $$c/lessons/*.ipynb | xargs -n 1 -P 2 $(DEEP)/bin/mlship course verify $$c || exit 1; done && $(BIN)/python -m pytest -q -n 2 --dist worksteal -m lessons tests/test_warm_kernel.py
+
+warm: $(DEEP)/.for-$(DEEP_KEY)  ## papermill's --engine mlship beside the usual kernel, cell by cell, for what needs torch
+	@echo "== warm"; $(OWN_HOME) $(DEEP)/bin/python -m pytest tests/test_warm_kernel.py -k "tutorial or lesson or training"
 
 TENSORFLOW     := .venv-tensorflow
 ALL_TENSORFLOW := -c constraints.txt -c tests/deep/constraints-tensorflow.txt tensorflow-cpu keras -e '.[dev,sklearn]'

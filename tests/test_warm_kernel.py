@@ -22,7 +22,7 @@ from mlship.warm_kernel import ask_for_kernel
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the engine is the usual one")
-DEEP = find_spec("torch") is not None   # where torch is, only what needs it: no step of make runs that
+DEEP = find_spec("torch") is not None   # where torch is, only what needs it: `make warm` runs that
 NEEDS_TORCH = re.compile(r'^ *"(import torch|from fastai)', re.M)
 
 
