@@ -3,8 +3,10 @@ import os
 import sys
 from pathlib import Path
 
-from mlship.course import load_course
-from mlship.marking import Warmed, mark_lesson, solution_of
+sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent]   # torch.py is not torch
+
+from mlship.course import load_course  # noqa: E402
+from mlship.marking import Warmed, mark_lesson, solution_of  # noqa: E402
 
 V1, V2 = Path("/sys/fs/cgroup/cpuacct"), Path("/sys/fs/cgroup")
 
