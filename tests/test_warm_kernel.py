@@ -38,7 +38,6 @@ LESSONS = [(p, x) for p in COURSES for x in load_course(p).lessons
 VOLATILE = [(r"ipykernel_\d+", "ipykernel_N"), (r"0x[0-9a-f]{6,}", "0xN"), (r"/tmp/[\w./-]+", "/tmp/…"),
             (r"\b[0-9a-f]{12,64}\b", "HASH"), (r"127\.0\.0\.1:\d+", "127.0.0.1:N"),
             (r"\d\d\d\d-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?Z?", "WHEN"),
-            (r"'\d\d:\d\d'", "TIME"),   # an epoch's, as fastai prints it
             (r"\d+(\.\d+)?(e-\d+)? ?(ns|µs|us|ms|s|seconds|min)\b", "TIME"), (r"\d+(\.\d+)?[KkMG]?B/s", "SPEED")]
 
 
