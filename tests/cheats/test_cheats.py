@@ -23,6 +23,7 @@ LESSON = replace(COURSE.lessons["01_numbers"], seconds=1.5)
 HIDDEN = str(COURSE.path.resolve())
 WALL = isolation_here() if sys.platform.startswith("linux") else "limits"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="grading wants Linux")
+needs_namespaces = pytest.mark.skipif(WALL != "full", reason="needs namespaces")
 WRONG = "def mean(v): return 0\n"
 RIGHT = solution_of(LESSON)["mean"]
 YES = """class Yes(float):
@@ -119,7 +120,7 @@ def test_a_broken_answer_costs_only_its_own_marks():
     assert marks == {"mean": 0, "total": 1, "which": 1, "why": 0}
 
 
-@pytest.mark.skipif(WALL != "full", reason="needs namespaces")
+@needs_namespaces
 @pytest.mark.parametrize("act", [
     "import socket; socket.create_connection(('127.0.0.1', 22), 1)", "open('/etc/passwd').read()", "open('/usr/x', 'w')",
     f"open({HIDDEN!r} + '/course.toml')", "import os; os.setuid(0)", "import os; os.kill(1, 0) or os.kill(2, 9)",
@@ -178,7 +179,7 @@ def test_a_notebook_that_was_tampered_with_earns_nothing(name):
     assert marks["mean"].score == 0 and marks["mean"].state != "passed", (answers, marks["mean"])
 
 
-@pytest.mark.skipif(WALL != "full", reason="needs namespaces")
+@needs_namespaces
 def test_what_it_learned_cannot_be_sent_out_or_kept():
     "From one answer to the next run nothing is left, and no address is reached, by name or number"
     leaves = ("import os\nfor d in ('/tmp', '/scratch', '/dev/shm', '/var/tmp', '.'):\n"
@@ -191,7 +192,7 @@ def test_what_it_learned_cannot_be_sent_out_or_kept():
         assert marked(f"import socket\n{out}\n{RIGHT}")[0].state == "error", out
 
 
-@pytest.mark.skipif(WALL != "full", reason="needs namespaces")
+@needs_namespaces
 def test_in_grading_an_answer_has_nothing_of_who_marks_it(monkeypatch):
     "Both are forked from one process: no way to ask it, no variable of the grader's, no course in memory"
     monkeypatch.setenv("COURSE_TOKEN", "not-for-students")
@@ -211,7 +212,7 @@ def test_in_grading_an_answer_has_nothing_of_who_marks_it(monkeypatch):
     assert first["state"] == second["state"] == "passed" and wrong["score"] == 0, (first, wrong)
 
 
-@pytest.mark.skipif(WALL != "full", reason="needs namespaces")
+@needs_namespaces
 def test_markers_and_the_process_that_imports_are_replaced_when_they_are_lost():
     with Warmed() as warmed:
         marker = Marker(COURSE, warmed)
@@ -229,7 +230,7 @@ def test_markers_and_the_process_that_imports_are_replaced_when_they_are_lost():
             marker.close()
 
 
-@pytest.mark.skipif(WALL != "full", reason="needs namespaces")
+@needs_namespaces
 def test_a_marker_that_is_killed_with_an_answer_on_its_way_costs_nobody_else_anything(tmp_path):
     "The process that imports goes on, and what a lesson's setup started ends with its marker"
     with Warmed() as warmed:
