@@ -43,8 +43,9 @@ def take_a_core(folder: "str | Path",   # that the workers of a server share
             held = os.open(Path(folder)/f"core-{i}", os.O_CREAT | os.O_RDWR)   # closed when the process ends
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                core = sorted(mine)[i % len(mine)]
                 for thread in os.listdir("/proc/self/task"):
-                    os.sched_setaffinity(int(thread), {core := sorted(mine)[i % len(mine)]})
+                    with contextlib.suppress(ProcessLookupError): os.sched_setaffinity(int(thread), {core})   # it ended
             except OSError:
                 os.close(held)
                 raise
