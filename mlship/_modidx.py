@@ -847,6 +847,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlship.grading.Marker._of': ('grading.html#marker._of', 'mlship/grading.py'),
                                 'mlship.grading.Marker.close': ('grading.html#marker.close', 'mlship/grading.py'),
                                 'mlship.grading.Marker.mark': ('grading.html#marker.mark', 'mlship/grading.py'),
+                                'mlship.grading._begun': ('grading.html#_begun', 'mlship/grading.py'),
                                 'mlship.grading._changed': ('grading.html#_changed', 'mlship/grading.py'),
                                 'mlship.grading._file': ('grading.html#_file', 'mlship/grading.py'),
                                 'mlship.grading._key': ('grading.html#_key', 'mlship/grading.py'),

@@ -46,6 +46,11 @@ def serve_marks(warm=None):
         except MlshipError as e: say({"error": str(e)})
 
 
+def _begun(warm):
+    if warm: return warm.helper("mlship.grading:serve_marks")
+    return Talk([sys.executable, "-c", "from mlship.grading import serve_marks; serve_marks()"])
+
+
 class Marker:
     "Asks markers, one for each lesson's imports, and replaces one that is lost."
     def __init__(self, course: Course,
@@ -53,13 +58,13 @@ class Marker:
         self.course, self.warmed, self.talks = course, warmed, {}
 
     def _of(self, lesson, isolation):
-        warm, code = self.warmed.of(lesson, isolation), "from mlship.grading import serve_marks; serve_marks()"
+        warm = self.warmed.of(lesson, isolation)
         if warm not in self.talks:
-            try: talk = warm.helper("mlship.grading:serve_marks") if warm else Talk([sys.executable, "-c", code])
+            try: talk = _begun(warm)
             except UsageError:     # the parent was lost just now
                 warm.close()
                 warm = self.warmed.of(lesson, isolation)
-                talk = warm.helper("mlship.grading:serve_marks")
+                talk = _begun(warm)
             self.talks[warm] = talk
             about = dict(course=str(self.course.path.absolute()), env=dict(os.environ), path=["", *sys.path])
             talk.ask(json.dumps(about).encode(), 120)

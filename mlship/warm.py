@@ -6,7 +6,7 @@
 __all__ = ['imports_of', 'serve_forks', 'Forked', 'Warm', 'WarmParent']
 
 # %% ../nbs/53_warm.ipynb #6b9250bd
-import ast, contextlib, ctypes, gc, importlib, importlib.util, json, os, select, signal, socket, sys, threading
+import ast, contextlib, ctypes, gc, importlib.util, json, os, select, signal, socket, sys, threading
 from .core import UsageError
 from .proc import Lines, Talk, fork
 
